@@ -1,0 +1,23 @@
+// A worker thread that moves the catalogue's write-ahead log into its file: that waits for the disk, and nobody should wait with it.
+
+import { parentPort, workerData } from 'node:worker_threads'
+
+import Database from 'better-sqlite3'
+
+/** @type {{ readonly path: string }} */
+const { path } = workerData
+
+parentPort?.on('message', () => {
+  try {
+    // Anew each time: the file may have been set aside, and must not be made here.
+    const database = new Database(path, { fileMustExist: true, timeout: 0 })
+    try {
+      // Passive: as far as it goes without making anybody wait.
+      database.pragma('wal_checkpoint(PASSIVE)')
+    } finally {
+      database.close()
+    }
+  } catch {
+    // Busy, full, gone: the next time, or the thread that writes when the log has grown too long.
+  }
+})

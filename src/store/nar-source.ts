@@ -1,0 +1,188 @@
+// Where the bytes of one NAR come from: opened at whoever gave the narinfo, and continued elsewhere by Range when that one dies.
+
+import { setTimeout as delay } from 'node:timers/promises'
+
+import { codeOf, messageOf, ProxyError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Nar, Substitute } from '../substituter.ts'
+
+/** Milliseconds that an opened NAR may take to answer before somebody else is asked as well. */
+const openHedge = 400
+/** Milliseconds before everybody is tried again; doubled each round, with jitter. */
+const firstPause = 100
+/** Rounds through everybody that brought not one byte, until the NAR is given up. */
+const fruitlessRounds = 4
+/** Deaths that one NAR survives, so that a giver of one byte at a time does not keep us for ever. */
+const mostDeaths = 32
+
+export interface NarSourceOptions {
+  readonly substitute: Substitute
+  /** Somebody else who has these exact bytes. Undefined: nobody; may reject. */
+  readonly elsewhere: (avoid: ReadonlySet<string>, signal: AbortSignal) => Promise<Substitute | undefined>
+  readonly signal: AbortSignal
+  readonly log?: Log | undefined
+  readonly metrics?: Metrics | undefined
+}
+
+interface Opened {
+  readonly substitute: Substitute
+  readonly nar: Nar
+}
+
+export class NarSource {
+  readonly #options: NarSourceOptions
+  readonly #givers: Substitute[]
+  #current: Substitute
+  #nar: Nar | undefined
+  #position = 0
+  #deaths = 0
+
+  constructor(options: NarSourceOptions) {
+    this.#options = { ...options }
+    this.#current = options.substitute
+    this.#givers = [options.substitute]
+  }
+
+  /** Name of the substituter that is being read from. */
+  get from(): string {
+    return this.#current.from
+  }
+
+  /** Everybody whose bytes are part of it: if it turns out wrong, one of these lied. */
+  get givers(): readonly Substitute[] {
+    return this.#givers
+  }
+
+  /**
+   * Opens the NAR at a byte, at its giver and, if that one is slow or cannot, at another. Resolves to the size of the whole NAR file
+   * in bytes (undefined: nobody said). Rejects with the giver's ProxyError when nobody could open it.
+   */
+  async open(start: number): Promise<number | undefined> {
+    this.#position = start
+    const { substitute, nar } = await this.#openHedged(start)
+    this.#take(substitute, nar)
+    return nar.size
+  }
+
+  /**
+   * The bytes from where it was opened to the end. Where the NAR's bytes are fixed by its FileHash (or it is not compressed), a giver
+   * that dies is followed by another, or by the same once more.
+   *
+   * @param size of the whole NAR file in bytes, where it is known: neither more nor fewer are taken
+   */
+  async *chunks(size: number | undefined): AsyncGenerator<Uint8Array, void, void> {
+    for (;;) {
+      const nar = this.#nar
+      if (!nar) throw new ProxyError('aborted', `${this.from}: the NAR is not open`)
+      try {
+        for await (const chunk of nar.body) {
+          if (size !== undefined && this.#position + chunk.length > size) {
+            throw new ProxyError('damaged', `${this.from}: the NAR is longer than the ${size} bytes that were promised`)
+          }
+          this.#position += chunk.length
+          yield chunk
+        }
+        if (size === undefined || this.#position === size) return
+        throw new ProxyError('damaged', `${this.from}: the NAR ended after ${this.#position} of ${size} bytes`)
+      } catch (error) {
+        this.#nar = undefined
+        if (this.#options.signal.aborted) throw error
+        await this.#goOn(error, size)
+      }
+    }
+  }
+
+  /** Opens the NAR where it broke off: at everybody else who has it, then, after a pause, at the dead as well. */
+  async #goOn(death: unknown, size: number | undefined): Promise<void> {
+    const { elsewhere, signal } = this.#options
+    const { narinfo } = this.#options.substitute
+    // A FileHash names the bytes of the compressed file; without one only an uncompressed NAR is the same everywhere.
+    const sameEverywhere = narinfo.fileHash !== undefined || narinfo.compression === 'none'
+    if (!sameEverywhere || ++this.#deaths > mostDeaths) throw death
+    const tried = new Set([this.from])
+    let last = death
+    for (let round = 0; round < fruitlessRounds;) {
+      let next: Substitute | undefined
+      try {
+        next = await elsewhere(tried, signal)
+        if (next && !tried.has(next.from)) {
+          await this.#resume(next, size, last)
+          return
+        }
+      } catch (error) {
+        if (signal.aborted) throw error
+        // Having nobody else to ask says less than what those who were asked said.
+        if (next || tried.size === 0) last = error
+      }
+      if (next && !tried.has(next.from)) {
+        tried.add(next.from)
+      } else {
+        await delay(firstPause * 2 ** round * (0.5 + Math.random()), undefined, { signal })
+        round++
+        tried.clear()
+      }
+    }
+    throw last
+  }
+
+  async #resume(next: Substitute, size: number | undefined, why: unknown): Promise<void> {
+    const { signal, log, metrics } = this.#options
+    const nar = await next.open({ start: this.#position }, signal)
+    if (size !== undefined && nar.size !== undefined && nar.size !== size) {
+      await discard(nar)
+      throw new ProxyError('damaged', `${next.from}: has a NAR of ${nar.size} bytes under this FileHash, not ${size}`)
+    }
+    const { path } = next.narinfo.storePath
+    log?.info(`${next.from}: goes on with a NAR that broke off`, { path, at: this.#position, why: messageOf(why) })
+    metrics?.fills.inc({ outcome: 'continued' })
+    this.#take(next, nar)
+  }
+
+  /** The first of two to answer: the giver, and after a hedge (or its failure) whoever else has the same bytes. */
+  async #openHedged(start: number): Promise<Opened> {
+    const { substitute, elsewhere, signal } = this.#options
+    const range = start === 0 ? undefined : { start }
+    const [first, second, failed] = [new AbortController(), new AbortController(), new AbortController()]
+    let open = false
+    const attempt = async (from: Substitute, mine: AbortController, other: AbortController): Promise<Opened> => {
+      const nar = await from.open(range, AbortSignal.any([signal, mine.signal]))
+      if (open) {
+        await discard(nar)
+        throw new ProxyError('aborted', `${from.from}: another was faster`)
+      }
+      open = true
+      other.abort()
+      return { substitute: from, nar }
+    }
+    const giver = attempt(substitute, first, second).finally(() => failed.abort())
+    const another = delay(openHedge, undefined, { signal: failed.signal })
+      .catch(() => {})
+      .then(async () => {
+        if (open || signal.aborted) throw new ProxyError('aborted', `${substitute.from}: was fast enough`)
+        const other = await elsewhere(new Set([substitute.from]), AbortSignal.any([signal, second.signal]))
+        if (!other) throw new ProxyError('gone', `${substitute.from}: nobody else has this NAR`)
+        return attempt(other, second, first)
+      })
+    try {
+      return await Promise.any([giver, another])
+    } catch {
+      const [mine, others] = await Promise.all(
+        [giver, another].map((failure) => failure.catch((error: unknown) => error)),
+      )
+      // Gone at its giver is the answer only if it is gone elsewhere too, not if elsewhere could not be asked.
+      throw codeOf(mine) === 'gone' && codeOf(others) !== 'aborted' ? others : mine
+    }
+  }
+
+  #take(substitute: Substitute, nar: Nar): void {
+    this.#current = substitute
+    this.#nar = nar
+    if (!this.#givers.includes(substitute)) this.#givers.push(substitute)
+  }
+}
+
+/** Lets go of an opened NAR that nobody will read. */
+async function discard(nar: Nar): Promise<void> {
+  await nar.body[Symbol.asyncIterator]().return?.()
+}

@@ -1,0 +1,43 @@
+// undici 7 ends the whole process when a connection ends under a reader that is slow; here its sockets are kept from doing that.
+
+import type { Socket } from 'node:net'
+
+import { errors } from 'undici'
+
+/**
+ * Changes a socket before undici gets it: nodejs/undici#5360, mended in undici 8, which needs Node 22.
+ *
+ * While a reader is slow, undici's parser is paused. When the server closes a `Connection: close` or HTTP/1.0 response just then,
+ * the socket's `end` makes the parser assert that it is not paused, where no one can catch it. So `end` waits until the parser has
+ * asked for more bytes and found none. A reset takes the same way, and would even pass for the regular end of a body without
+ * length: it is given another name. The socket must have been made with `allowHalfOpen`, else it closes itself at its end.
+ */
+export function mended(socket: Socket): Socket {
+  const read = socket.read.bind(socket)
+  const emit: (event: string | symbol, ...args: unknown[]) => boolean = socket.emit.bind(socket)
+  let drained = true
+  let held = false
+  socket.read = (size?: number): unknown => {
+    const chunk: unknown = read(size)
+    drained = chunk === null
+    if (drained && held) {
+      held = false
+      // After the parser, which is in the middle of its reading.
+      queueMicrotask(() => emit('end'))
+    }
+    return chunk
+  }
+  socket.emit = (event: string | symbol, ...args: unknown[]): boolean => {
+    if (event === 'end' && !drained) {
+      held = true
+      return false
+    }
+    return event === 'error' ? emit(event, ...args.map(renamed)) : emit(event, ...args)
+  }
+  return socket
+}
+
+function renamed(error: unknown): unknown {
+  const reset = error instanceof Error && 'code' in error && error.code === 'ECONNRESET'
+  return reset ? Object.assign(new errors.SocketError('connection reset'), { cause: error }) : error
+}

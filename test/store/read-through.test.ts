@@ -1,0 +1,114 @@
+// The store in front of the strata is a substituter like any other; what it adds is tested in test/promises.
+
+import { randomBytes } from 'node:crypto'
+
+import { expect, onTestFinished, test } from 'vitest'
+
+import type { StoreHash } from '../../src/nix/store-path.ts'
+import type { DiskStore, DiskStoreOptions } from '../../src/store/disk-store.ts'
+import { ReadThrough, type ReadThroughOptions } from '../../src/store/read-through.ts'
+import { Verifier } from '../../src/store/verifier.ts'
+import { upstreamTo } from '../support/real-upstream.ts'
+import { question } from '../support/scripted-substituter.ts'
+import { startScriptedUpstream, type ScriptedUpstream } from '../support/scripted-upstream.ts'
+import { absentHash, bytesOf, storeHash, testSubstituter } from '../support/substituter-conformance.ts'
+import { storeFixture, type StoreFixture } from './store-fixture.ts'
+
+interface Scene {
+  readonly fixture: StoreFixture
+  readonly server: ScriptedUpstream
+  readonly readThrough: ReadThrough
+  readonly store: DiskStore
+  close(): Promise<void>
+}
+
+async function scene(
+  options: Partial<ReadThroughOptions> = {},
+  storeOptions: Partial<DiskStoreOptions> = {},
+): Promise<Scene> {
+  const fixture = await storeFixture()
+  const server = await startScriptedUpstream({ cache: fixture.cache })
+  const strata = upstreamTo(server.url, fixture.cache)
+  const verifier = new Verifier({ threads: 1 })
+  const store = await fixture.open(storeOptions)
+  const readThrough = new ReadThrough({ store, strata, verifier, reachable: () => true, ...options })
+  const close = async (): Promise<void> => {
+    await readThrough.close(AbortSignal.abort())
+    await strata.stop()
+    await server.close()
+    await verifier.close()
+  }
+  return { fixture, server, readThrough, store, close }
+}
+
+testSubstituter('read-through', async () => {
+  const { fixture, server, readThrough, close } = await scene()
+  const { hash, file, narPath } = fixture.cache.add({ content: randomBytes(300_000) })
+  const failing = storeHash('1'.repeat(32))
+  server.script(`/${failing}.narinfo`, { status: 500 })
+  const silent = storeHash('2'.repeat(32))
+  server.script(`/${silent}.narinfo`, { never: true })
+  return {
+    substituter: readThrough,
+    has: { hash, file },
+    lacks: absentHash,
+    cannotAnswer: failing,
+    hangs: { hash: silent, asked: () => server.seen(`/${silent}.narinfo`) },
+    opened: () => server.count(narPath),
+    cleanup: close,
+  }
+})
+
+test('a NAR after its narinfo costs no second question', async () => {
+  const { fixture, server, readThrough, close } = await scene()
+  onTestFinished(close)
+  const entry = fixture.cache.add()
+  await readThrough.find({ hash: entry.hash }, question())
+  expect((await narOf(readThrough, entry.hash)).equals(entry.file)).toBe(true)
+  expect(server.count(entry.narinfoPath)).toBe(1)
+})
+
+test('a narinfo is not handed out of memory while nobody could follow it with its NAR (case 129)', async () => {
+  let reachable = true
+  const { fixture, server, readThrough, close } = await scene({ reachable: () => reachable })
+  onTestFinished(close)
+  const entry = fixture.cache.add()
+  expect(await readThrough.find({ hash: entry.hash }, question())).toBeDefined()
+  reachable = false
+  await server.down()
+  await expect(readThrough.find({ hash: entry.hash }, question())).rejects.toMatchObject({ code: 'unreachable' })
+})
+
+test('a narinfo whose NAR was evicted is answered without asking, and its NAR is fetched again (cases 63, 122)', async () => {
+  const { fixture, server, readThrough, store, close } = await scene({}, { maxSize: 120_000 })
+  onTestFinished(close)
+  const [entry, other] = [50_000, 100_000].map((size) => fixture.cache.add({ content: randomBytes(size) }))
+  for (const { hash, file } of [entry!, other!]) {
+    expect((await narOf(readThrough, hash)).equals(file)).toBe(true)
+    await expect.poll(() => readThrough.fills()).toEqual([])
+  }
+  await store.settled()
+  expect(store.stats().nars).toBe(1)
+  expect((await narOf(readThrough, entry!.hash, 40_000)).equals(entry!.file.subarray(40_000))).toBe(true)
+  expect(server.count(entry!.narinfoPath)).toBe(1)
+  expect(server.count(entry!.narPath)).toBe(2)
+})
+
+test('a disk with no room: the NAR is passed through, checked, and not kept (cases 119, 128)', async () => {
+  const { fixture, server, readThrough, store, close } = await scene({}, { maxSize: 10_000 })
+  onTestFinished(close)
+  const entry = fixture.cache.add({ content: randomBytes(50_000) })
+  expect((await narOf(readThrough, entry.hash)).equals(entry.file)).toBe(true)
+  expect((await narOf(readThrough, entry.hash, 45_000)).equals(entry.file.subarray(45_000))).toBe(true)
+  expect(store.stats().nars).toBe(0)
+
+  server.script(entry.narPath, { wrongByte: 20_000 })
+  await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
+})
+
+async function narOf(readThrough: ReadThrough, hash: StoreHash, start?: number): Promise<Buffer> {
+  const found = await readThrough.find({ hash }, question())
+  const nar = await found?.open(start === undefined ? undefined : { start }, new AbortController().signal)
+  if (!nar) throw new Error('not found')
+  return bytesOf(nar)
+}

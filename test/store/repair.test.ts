@@ -1,0 +1,137 @@
+// After a crash, wherever it came, an entry is whole or not there, and nothing is left lying about.
+
+import { mkdir, rename, rm, unlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+import Database from 'better-sqlite3'
+import { describe, expect, test } from 'vitest'
+
+import type { SyntheticEntry } from '../support/synthetic-cache.ts'
+import { fileOf, holds, pathOf, put, read, storeFixture, type StoreFixture } from './store-fixture.ts'
+
+type Step = (fixture: StoreFixture, entry: SyntheticEntry) => Promise<void>
+
+/** Where a commit has its files before they are moved. */
+function incoming({ root }: StoreFixture, entry: SyntheticEntry, ending = ''): string {
+  return join(root, 'v1', 'incoming', `${fileOf(entry)}.7${ending}`)
+}
+
+const steps: readonly (readonly [string, Step])[] = [
+  ['half of the NAR was written', (f, e) => writeFile(incoming(f, e), e.file.subarray(0, 100))],
+  ['all of it was written', (f, e) => writeFile(incoming(f, e), e.file)],
+  ['half of the narinfo was written', (f, e) => writeFile(incoming(f, e, '.narinfo'), e.narinfo.slice(0, 50))],
+  ['all of the narinfo was written', (f, e) => writeFile(incoming(f, e, '.narinfo'), e.narinfo)],
+  ['the commit was announced', (f, e) => writeFile(incoming(f, e, '.commit'), '')],
+  [
+    'the narinfo was moved',
+    async (f, e) => {
+      await mkdir(dirname(pathOf(f, e)), { recursive: true })
+      await rename(incoming(f, e, '.narinfo'), `${pathOf(f, e)}.narinfo`)
+    },
+  ],
+  ['the NAR was moved', (f, e) => rename(incoming(f, e), pathOf(f, e))],
+]
+
+describe('a crash after', () => {
+  test.each(steps.map(([name], index) => [name, index] as const))('%s (cases 121, 122)', async (_name, index) => {
+    const fixture = await storeFixture()
+    await (await fixture.open()).close()
+    const hello = fixture.add(10_000)
+    for (const [, step] of steps.slice(0, index + 1)) await step(fixture, hello)
+    const whole = index === steps.length - 1
+
+    const store = await fixture.open()
+
+    expect(await holds(store, hello)).toBe(whole)
+    expect(await fixture.files()).toEqual(whole ? [fileOf(hello), `${fileOf(hello)}.narinfo`] : [])
+    expect(store.stats()).toMatchObject({ bytes: whole ? 10_000 : 0, nars: whole ? 1 : 0, rebuilding: false })
+    if (!whole) await put(store, hello)
+    expect(await read(store, hello)).toEqual(hello.file)
+  })
+
+  test('the row was written leaves the entry once', async () => {
+    const fixture = await storeFixture()
+    let store = await fixture.open()
+    const hello = fixture.add(10_000)
+    await put(store, hello)
+    await store.close()
+    await writeFile(incoming(fixture, hello, '.commit'), '')
+
+    store = await fixture.open()
+
+    expect(await read(store, hello)).toEqual(hello.file)
+    expect([...store.list()][0]).toMatchObject({ from: 'upstream' })
+    expect(store.stats()).toMatchObject({ bytes: 10_000, nars: 1 })
+    expect(await fixture.files()).toHaveLength(2)
+  })
+
+  test('the NAR of an evicted entry was removed leaves nothing but a narinfo', async () => {
+    const fixture = await storeFixture()
+    let store = await fixture.open()
+    const hello = fixture.add(10_000)
+    await put(store, hello)
+    await store.close()
+    await unlink(pathOf(fixture, hello))
+
+    store = await fixture.open()
+    await expect(read(store, hello)).rejects.toMatchObject({ code: 'gone' })
+
+    expect(await holds(store, hello)).toBe(false)
+    expect(await fixture.files()).toEqual([])
+    expect(store.stats()).toMatchObject({ bytes: 0, nars: 0, narinfos: 1 })
+  })
+})
+
+describe('after a power cut', () => {
+  test('NARs whose rows were not yet on the disk are found again', async () => {
+    const fixture = await storeFixture()
+    let store = await fixture.open()
+    const [kept, lost] = [fixture.add(10_000), fixture.add(20_000)]
+    await put(store, kept)
+    await put(store, lost)
+    await store.close()
+    const catalogue = new Database(join(fixture.root, 'v1', 'catalogue.sqlite'))
+    catalogue.prepare('DELETE FROM entries WHERE hash = ?').run(lost.hash)
+    catalogue.exec(`INSERT INTO meta VALUES ('open', 'another boot')`)
+    catalogue.close()
+
+    store = await fixture.open()
+    await store.settled()
+
+    expect(await read(store, lost)).toEqual(lost.file)
+    expect(store.stats()).toMatchObject({ bytes: 30_000, nars: 2 })
+    // What was known of the other is still known.
+    expect([...store.list()].map(({ from }) => from)).toEqual(['upstream', 'store'])
+  })
+
+  test('nothing is looked at again that was closed, or killed in the same boot', async () => {
+    const fixture = await storeFixture()
+    let store = await fixture.open()
+    const hidden = fixture.add()
+    await put(store, hidden)
+    await store.close()
+    const catalogue = new Database(join(fixture.root, 'v1', 'catalogue.sqlite'))
+    catalogue.prepare('DELETE FROM entries WHERE hash = ?').run(hidden.hash)
+    catalogue.close()
+
+    store = await fixture.open()
+
+    expect(store.stats().rebuilding).toBe(false)
+    await store.settled()
+    expect(await holds(store, hidden)).toBe(false)
+  })
+})
+
+test('a directory that somebody tidied away is made again', async () => {
+  const fixture = await storeFixture()
+  const store = await fixture.open()
+  const [first, second] = [fixture.add(), fixture.add()]
+  await put(store, first)
+  await rm(join(fixture.root, 'v1', 'incoming'), { recursive: true })
+  await rm(join(fixture.root, 'v1', 'nar'), { recursive: true })
+
+  await put(store, second)
+
+  expect(await read(store, second)).toEqual(second.file)
+  await expect(read(store, first)).rejects.toMatchObject({ code: 'gone' })
+})
