@@ -6,6 +6,8 @@ export default defineConfig({
     include: ['test/e2e/**/*.test.ts'],
     globalSetup: ['test/e2e/support/global-setup.ts'],
     fileParallelism: false,
+    // Each promise by its name, and what is skipped with its reason.
+    reporters: ['verbose'],
     testTimeout: 120_000,
     hookTimeout: 300_000,
   },
