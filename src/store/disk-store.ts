@@ -172,14 +172,16 @@ export class DiskStore implements Substituter {
   }
 
   /** What is on disk, NAR and all. What cannot be found out counts as missed: rejects only as `aborted`, by the signal. */
-  async find(wanted: Wanted, { trail, signal, avoid }: Asking): Promise<Substitute | undefined> {
-    if (signal.aborted) throw new ProxyError('aborted', 'store: nobody waits for this answer any more')
+  async find(wanted: Wanted, asking: Asking): Promise<Substitute | undefined> {
+    const { trail } = asking
     const entry = trail.ask(this.name, this.name)
-    if (avoid?.has(this.name)) {
+    if (asking.avoid?.has(this.name)) {
       trail.settle(entry, { kind: 'skipped', why: 'it has just failed' })
       return undefined
     }
     const known = this.#holdings.recall(wanted)
+    // The signal is made when it is first looked at, and a hit in memory does without.
+    if (!known && asking.signal.aborted) throw new ProxyError('aborted', 'store: nobody waits for this answer any more')
     const held = known ? known.held : await this.#holdings.look(wanted)
     if (!held) {
       trail.settle(entry, { kind: 'missed' })
