@@ -1,10 +1,11 @@
 // The index of the store in SQLite: prepared statements only, every question answered by an index. Throws SqliteError; what that means
 // for the store is decided in steady-catalogue.ts.
 
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 
 import type { StoreHash } from '../nix/store-path.ts'
 import { prepareSchema } from './schema.ts'
+import { Sqlite } from './sqlite.js'
 
 /** Bytes of pages that SQLite keeps in memory. */
 const cacheBytes = 16 * 1024 * 1024
@@ -86,7 +87,7 @@ export class Catalogue {
 
   /** Opens the file, creating it where there is none. Undefined: it is of another schema. Throws SqliteError. */
   static open(path: string): Catalogue | undefined {
-    const database = new Database(path)
+    const database = new Sqlite(path)
     try {
       database.pragma('journal_mode = WAL')
       database.pragma('synchronous = NORMAL')
@@ -200,6 +201,11 @@ export class Catalogue {
     else this.#statements.setMeta.run(key, value)
   }
 
+  /** Waits until everything written so far is on the disk for good, in the file itself. */
+  settle(): void {
+    this.#database.pragma('wal_checkpoint(TRUNCATE)')
+  }
+
   close(): void {
     this.#database.close()
   }
@@ -219,7 +225,7 @@ export const questions = {
       checked = excluded.checked, last_access = excluded.last_access, kept = excluded.kept`,
   release: `UPDATE entries SET size = NULL, checked = NULL, last_access = NULL WHERE hash = ? AND nar = ? AND size IS NOT NULL`,
   amend: `UPDATE entries SET narinfo = @narinfo, signed_by = @signedBy, keys = @keys WHERE hash = @hash AND nar = @nar`,
-  access: `UPDATE entries SET last_access = ? WHERE hash = ? AND nar = ? AND size IS NOT NULL`,
+  access: `UPDATE entries SET last_access = max(last_access, ?) WHERE hash = ? AND nar = ? AND size IS NOT NULL`,
   see: `INSERT INTO entries (hash, nar, narinfo, url, source, signed_by, keys, recorded_at, kept)
     VALUES (@hash, @nar, @narinfo, @url, @source, @signedBy, @keys, @recordedAt, ${markOf})
     ON CONFLICT (hash, nar) DO UPDATE SET narinfo = excluded.narinfo, url = excluded.url, source = excluded.source,

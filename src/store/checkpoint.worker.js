@@ -2,7 +2,7 @@
 
 import { parentPort, workerData } from 'node:worker_threads'
 
-import Database from 'better-sqlite3'
+import { Sqlite } from './sqlite.js'
 
 /** @type {{ readonly path: string }} */
 const { path } = workerData
@@ -10,7 +10,7 @@ const { path } = workerData
 parentPort?.on('message', () => {
   try {
     // Anew each time: the file may have been set aside, and must not be made here.
-    const database = new Database(path, { fileMustExist: true, timeout: 0 })
+    const database = new Sqlite(path, { fileMustExist: true, timeout: 0 })
     try {
       // Passive: as far as it goes without making anybody wait.
       database.pragma('wal_checkpoint(PASSIVE)')

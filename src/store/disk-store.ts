@@ -349,12 +349,11 @@ export class DiskStore implements Substituter {
 
   /** Writes down what is still in memory and lets go of the store. What is reserved and not committed is removed. */
   async close(): Promise<void> {
-    const unfinished = this.#rebuild.running
     await this.#rebuild.stop()
     await this.#reservations.discardAll()
     await this.#eviction.idle()
     this.#ledger.flush()
-    if (!unfinished) this.#catalogue.ask((index) => index.setMeta(openKey, undefined))
+    this.#catalogue.ask((index) => index.setMeta(openKey, undefined))
     await this.#catalogue.close()
     this.#memory.clear()
     this.#lock?.release()
@@ -374,10 +373,10 @@ export class DiskStore implements Substituter {
     try {
       const latest = this.#catalogue.ask((index) => index.latestAccess())
       if (latest !== undefined) this.#ledger.startAfter(latest)
-      const cut = await this.#noteBoot()
+      await this.#noteBoot()
       await this.#sweep()
       this.#started = true
-      if (cut || !this.#catalogue.whole) this.#rebuild.start()
+      if (!this.#catalogue.whole) this.#rebuild.start()
       else this.#evictInBackground()
       this.#measure()
     } catch (error) {
@@ -387,20 +386,25 @@ export class DiskStore implements Substituter {
   }
 
   /**
-   * Whether the power was cut while the store was open. The catalogue syncs only now and then, so after kill -9 it is whole, but after a
-   * power cut the last rows may be missing, of NARs that are all there.
+   * Finds out whether the power was cut while the store was open. The catalogue syncs only now and then: after kill -9 it is whole, but
+   * after a power cut the last rows may be missing, of NARs that are all there.
    */
-  async #noteBoot(): Promise<boolean> {
+  async #noteBoot(): Promise<void> {
     this.#boot = (await readFile(bootIdFile, 'utf8').catch(() => '')).trim()
     const before = this.#catalogue.ask((index) => index.meta(openKey))
-    this.#catalogue.tryChange((index) => index.setMeta(openKey, this.#boot))
-    return before !== undefined && (before === '' || before !== this.#boot)
+    if (before !== undefined && (before === '' || before !== this.#boot)) this.#catalogue.setWhole(false)
+    this.#catalogue.tryChange((index) => {
+      index.setMeta(openKey, this.#boot)
+      // Were this lost with the rows that follow, nobody would look for their NARs.
+      index.settle()
+    })
   }
 
   async #sweep(): Promise<void> {
     try {
       const repaired = await sweep(this.#parts)
-      if (repaired.adopted + repaired.removed > 0) this.#log.info('store: tidied up after a crash', { ...repaired })
+      const { adopted, released, removed } = repaired
+      if (adopted + released + removed > 0) this.#log.info('store: tidied up after a crash', { ...repaired })
     } catch (error) {
       this.#log.warn(`store: could not tidy up after the last run: ${chain(error)}`)
     }

@@ -28,6 +28,8 @@ export interface FillOptions {
   /** A place on disk; rejects with `store-full` or `store-failed`. */
   readonly reserve: (substitute: Substitute, size: number | undefined) => Promise<Reservation>
   readonly verifier: Verifier
+  /** Told of its failure before those who follow it are: whoever of them asks again at once is not sent the same way. */
+  readonly failed?: ((fill: Fill) => void) | undefined
   readonly log?: Log | undefined
   readonly metrics?: Metrics | undefined
 }
@@ -302,6 +304,7 @@ export class Fill {
     if (codeOf(error) === 'damaged' && error instanceof ProxyError) {
       this.#failure = error
       this.#blame(error)
+      this.#options.failed?.(this)
     } else {
       this.#options.log?.debug(`store: streamed without being kept: ${messageOf(error)}`, {
         path: this.substitute.narinfo.storePath.path,
@@ -317,6 +320,7 @@ export class Fill {
         : new ProxyError(codeOf(reason) ?? 'store-failed', messageOf(reason), { cause: reason })
     this.#options.metrics?.fills.inc({ outcome: `failed:${this.#failure.code}` })
     this.#blame(this.#failure)
+    this.#options.failed?.(this)
     this.#wake()
   }
 

@@ -4,10 +4,7 @@ import type { Substitute } from '../substituter.ts'
 import { Fill, fillKey, type FillOptions, type FillStatus } from './fill.ts'
 
 /** What all fills have in common. */
-export type FillsOptions = Omit<FillOptions, 'substitute' | 'elsewhere'> & {
-  /** Called when a fill is over, however it ended. */
-  readonly over?: (fill: Fill) => void
-}
+export type FillsOptions = Omit<FillOptions, 'substitute' | 'elsewhere'>
 
 export class Fills {
   readonly #options: FillsOptions
@@ -31,7 +28,6 @@ export class Fills {
     this.#running.set(key, fill)
     void fill.over.then(() => {
       if (this.#running.get(key) === fill) this.#running.delete(key)
-      this.#options.over?.(fill)
     })
     return fill
   }

@@ -14,6 +14,8 @@ const flushAt = 1000
 const stretch = 100
 /** Changes after which nobody has a turn until they are written. */
 const mostWaiting = 20_000
+/** Accesses to what was written lately that are kept in mind. */
+const mostAgain = 10_000
 /** Microseconds within which an access that is written down is good enough, as long as nothing is evicted. */
 const precision = 60_000_000
 
@@ -69,10 +71,9 @@ export class Ledger {
   accessed(held: HeldNar): void {
     const stamp = this.stamp()
     if (stamp - held.accessWritten < precision) {
-      this.#again.delete(held.file)
+      // Each of them was written within the last minute: that has to do.
+      if (this.#again.size >= mostAgain) this.#again.clear()
       this.#again.set(held.file, stamp)
-      // The oldest is the one that matters least.
-      if (this.#again.size > mostWaiting) taken(this.#again, 1)
       return
     }
     held.accessWritten = stamp
@@ -81,7 +82,6 @@ export class Ledger {
 
   /** A NAR file is in use now. */
   using(file: string): void {
-    this.#again.delete(file)
     this.#accesses.set(file, this.stamp())
     this.#arm()
   }
@@ -117,7 +117,9 @@ export class Ledger {
   }
 
   #fold(): void {
-    for (const [file, stamp] of this.#again) this.#accesses.set(file, stamp)
+    for (const [file, stamp] of this.#again) {
+      if (stamp > (this.#accesses.get(file) ?? 0)) this.#accesses.set(file, stamp)
+    }
     this.#again.clear()
   }
 

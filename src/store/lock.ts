@@ -8,10 +8,11 @@
 import { accessSync, constants, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 
 import { messageOf, ProxyError } from '../errors.ts'
 import type { Layout } from './layout.ts'
+import { Sqlite } from './sqlite.js'
 import { systemCode } from './store-health.ts'
 
 export interface StoreLock {
@@ -25,13 +26,13 @@ export interface StoreLock {
 export function takeLock(layout: Layout): StoreLock | undefined {
   let database: Database.Database | undefined
   try {
-    database = new Database(layout.lock, { timeout: 0 })
+    database = new Sqlite(layout.lock, { timeout: 0 })
     // So that not even a journal is written: a full disk can be locked too.
     database.pragma('journal_mode = MEMORY')
     database.exec('BEGIN EXCLUSIVE')
   } catch (error) {
     database?.close()
-    const code = error instanceof Database.SqliteError ? error.code : ''
+    const code = error instanceof Sqlite.SqliteError ? error.code : ''
     if (code.startsWith('SQLITE_BUSY')) {
       throw new ProxyError(
         'store-failed',

@@ -37,7 +37,7 @@ export class Marks {
   async #change(hash: StoreHash, mark: Mark, change: (path: string) => Promise<void>): Promise<void> {
     const { layout, health } = this.#options
     try {
-      await mkdir(layout.shard(hash), { recursive: true })
+      if ((await mkdir(layout.shard(hash), { recursive: true })) !== undefined) await syncDirectory(layout.nars)
       await change(layout.mark(hash, mark))
       await syncDirectory(layout.shard(hash))
     } catch (error) {

@@ -5,23 +5,32 @@ import type { FileHandle } from 'node:fs/promises'
 import { ProxyError } from '../errors.ts'
 import { storeError } from './store-health.ts'
 
-/** Bytes of one read. 1 MiB: a tenth of the calls of 128 KiB, and two of them are what one slow reader costs. */
+/** Bytes of one read. 1 MiB: a tenth of the calls of 128 KiB. */
 const bufferSize = 1024 * 1024
+/** Where so many of them are out, whoever comes gets small ones: two are what one slow reader costs, and there may be thousands. */
+const largeAtMost = 64
+const smallSize = 64 * 1024
 /** Buffers that wait to be used again, for all readers together. */
 const spareBuffers = 32
 /** A NAR up to this size gets a buffer of its own size: most are small. */
 const ownBuffer = 256 * 1024
 
-/** Buffers of 1 MiB, used again. */
+/** Buffers of 1 MiB, used again; smaller ones where too many of these are in use. */
 export class BufferPool {
   readonly #spare: Buffer[] = []
+  #large = 0
 
   take(): Buffer {
+    if (this.#large >= largeAtMost) return Buffer.allocUnsafeSlow(smallSize)
+    this.#large += 1
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(bufferSize)
   }
 
+  /** Also takes buffers that are none of its own, and drops them. */
   give(buffer: Buffer): void {
-    if (buffer.length === bufferSize && this.#spare.length < spareBuffers) this.#spare.push(buffer)
+    if (buffer.length !== bufferSize) return
+    this.#large -= 1
+    if (this.#spare.length < spareBuffers) this.#spare.push(buffer)
   }
 }
 

@@ -15,6 +15,9 @@ const firstPause = 100
 const fruitlessRounds = 4
 /** Deaths that one NAR survives, so that a giver of one byte at a time does not keep us for ever. */
 const mostDeaths = 32
+/** So many of them in a row may bring less than this: at 20 s each that is within the 300 s that Nix waits for a byte. */
+const mostPoorDeaths = 8
+const poor = 1024
 
 export interface NarSourceOptions {
   readonly substitute: Substitute
@@ -37,6 +40,9 @@ export class NarSource {
   #nar: Nar | undefined
   #position = 0
   #deaths = 0
+  #poorDeaths = 0
+  /** Where the present giver began. */
+  #began = 0
 
   constructor(options: NarSourceOptions) {
     this.#options = { ...options }
@@ -88,6 +94,11 @@ export class NarSource {
       } catch (error) {
         this.#nar = undefined
         if (this.#options.signal.aborted) throw error
+        if (this.#position === size) {
+          // Every byte is here. Where only the connection broke after them, whether they are right is for their hash to say.
+          if (codeOf(error) === 'damaged') throw error
+          return
+        }
         await this.#goOn(error, size)
       }
     }
@@ -100,6 +111,14 @@ export class NarSource {
     // A FileHash names the bytes of the compressed file; without one only an uncompressed NAR is the same everywhere.
     const sameEverywhere = narinfo.fileHash !== undefined || narinfo.compression === 'none'
     if (!sameEverywhere || ++this.#deaths > mostDeaths) throw death
+    this.#poorDeaths = this.#position - this.#began < poor ? this.#poorDeaths + 1 : 0
+    if (this.#poorDeaths > mostPoorDeaths) throw death
+    // Where only the narinfo says how long it is, more than that is nothing that anybody could go on with.
+    if (size === undefined && this.#position > (narinfo.fileSize ?? Infinity)) {
+      throw new ProxyError('damaged', `${this.from}: sent more than the ${narinfo.fileSize} bytes of its FileSize`, {
+        cause: death,
+      })
+    }
     const tried = new Set([this.from])
     let last = death
     for (let round = 0; round < fruitlessRounds;) {
@@ -128,7 +147,7 @@ export class NarSource {
 
   async #resume(next: Substitute, size: number | undefined, why: unknown): Promise<void> {
     const { signal, log, metrics } = this.#options
-    const nar = await next.open({ start: this.#position }, signal)
+    const nar = await begun(await next.open({ start: this.#position }, signal))
     if (size !== undefined && nar.size !== undefined && nar.size !== size) {
       await discard(nar)
       throw new ProxyError('damaged', `${next.from}: has a NAR of ${nar.size} bytes under this FileHash, not ${size}`)
@@ -145,8 +164,13 @@ export class NarSource {
     const range = start === 0 ? undefined : { start }
     const [first, second, failed] = [new AbortController(), new AbortController(), new AbortController()]
     let open = false
+    let broken: Opened | undefined
     const attempt = async (from: Substitute, mine: AbortController, other: AbortController): Promise<Opened> => {
-      const nar = await from.open(range, AbortSignal.any([signal, mine.signal]))
+      const answered = await from.open(range, AbortSignal.any([signal, mine.signal]))
+      const nar = await begun(answered).catch((error: unknown) => {
+        if (!signal.aborted && !mine.signal.aborted) broken ??= { substitute: from, nar: dead(answered, error) }
+        throw error
+      })
       if (open) {
         await discard(nar)
         throw new ProxyError('aborted', `${from.from}: another was faster`)
@@ -167,6 +191,8 @@ export class NarSource {
     try {
       return await Promise.any([giver, another])
     } catch {
+      // It is there, and died before its first byte: it may be gone on with as if it had died later.
+      if (broken) return broken
       const [mine, others] = await Promise.all(
         [giver, another].map((failure) => failure.catch((error: unknown) => error)),
       )
@@ -178,8 +204,30 @@ export class NarSource {
   #take(substitute: Substitute, nar: Nar): void {
     this.#current = substitute
     this.#nar = nar
+    this.#began = this.#position
     if (!this.#givers.includes(substitute)) this.#givers.push(substitute)
   }
+}
+
+/** The same NAR once its first bytes are here: a head with nothing after it is no answer yet. */
+async function begun({ size, body }: Nar): Promise<Nar> {
+  const chunks = body[Symbol.asyncIterator]()
+  let first: IteratorResult<Uint8Array> | undefined = await chunks.next()
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    const step = first ?? (await chunks.next())
+    first = undefined
+    return step
+  }
+  const end = async (): Promise<IteratorResult<Uint8Array>> => {
+    await chunks.return?.()
+    return { done: true, value: undefined }
+  }
+  return { size, body: { [Symbol.asyncIterator]: () => ({ next, return: end }) } }
+}
+
+/** A NAR whose reading fails at once. */
+function dead({ size }: Nar, error: unknown): Nar {
+  return { size, body: { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) } }
 }
 
 /** Lets go of an opened NAR that nobody will read. */

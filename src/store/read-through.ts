@@ -28,6 +28,12 @@ const knownFor = 24 * 60 * 60_000
 const liarsKept = 10_000
 const liarsFor = 60_000
 
+/** Who gave a NAR that turned out wrong: all of it, or a part of it together with others. */
+interface Doubts {
+  readonly liars: Set<string>
+  readonly suspects: Set<string>
+}
+
 export interface ReadThroughOptions {
   readonly store: DiskStore
   readonly strata: Substituter
@@ -47,7 +53,9 @@ export class ReadThrough implements Substituter {
     sizeCalculation: weight,
     ttl: recentFor,
   })
-  readonly #liars = new LRUCache<string, Set<string>>({ max: liarsKept, ttl: liarsFor })
+  readonly #doubts = new LRUCache<string, Doubts>({ max: liarsKept, ttl: liarsFor })
+  /** Paths whose narinfo on disk cannot be followed by its NAR, as was found out: the strata are asked anew. */
+  readonly #stale = new LRUCache<StoreHash, true>({ max: liarsKept })
 
   constructor(options: ReadThroughOptions) {
     this.#options = { ...options }
@@ -57,7 +65,7 @@ export class ReadThrough implements Substituter {
       verifier,
       log,
       metrics,
-      over: (fill) => this.#learn(fill),
+      failed: (fill) => this.#learn(fill),
     })
   }
 
@@ -78,7 +86,10 @@ export class ReadThrough implements Substituter {
     if (!found) return undefined
     this.#recent.set(wanted.hash, found)
     // Only what a configured upstream says is believed for longer: a peer's FileHash is a stranger's word.
-    if (!found.peer) store.remember(found)
+    if (!found.peer) {
+      store.remember(found)
+      if (!this.#doubts.has(wanted.hash)) this.#stale.delete(wanted.hash)
+    }
     return this.#through(found, asking.loop)
   }
 
@@ -122,7 +133,10 @@ export class ReadThrough implements Substituter {
           if (code !== 'gone' && code !== 'store-failed') throw error
           const found = await this.#ask(wanted, { signal, trail: new Trail(), loop })
           if (!found) throw error
-          return this.#open(found, loop, range, signal)
+          // A file that is there and cannot be read would only be found again.
+          return code === 'gone'
+            ? this.#open(found, loop, range, signal)
+            : this.#pass(found, this.#elsewhere(wanted, loop), range, signal)
         }
       },
     }
@@ -134,7 +148,7 @@ export class ReadThrough implements Substituter {
     const askable = (from: string): boolean => !avoid?.has(from) && reachable(from)
     const recent = this.#recent.get(wanted.hash)
     if (recent && fits(recent, wanted) && (askable(recent.from) || this.#fills.running(recent))) return recent
-    if (wanted.nar) return undefined
+    if (wanted.nar || this.#stale.has(wanted.hash)) return undefined
     const known = store.known(wanted.hash)
     // A clock that was set back makes an age negative: as good as fresh.
     if (!known || Date.now() - known.recordedAt > knownFor || !askable(known.from)) return undefined
@@ -144,7 +158,10 @@ export class ReadThrough implements Substituter {
       open: async (range, signal) => {
         const asking: Asking = { signal, trail: new Trail(), loop: [] }
         const found = await this.#ask({ hash: wanted.hash, nar: narIdentity(known.narinfo) }, asking)
-        if (!found) throw new ProxyError('gone', `${known.from}: no longer has ${known.narinfo.storePath.path}`)
+        if (!found) {
+          this.#stale.set(wanted.hash, true)
+          throw new ProxyError('gone', `${known.from}: no longer has ${known.narinfo.storePath.path}`)
+        }
         return found.open(range, signal)
       },
     }
@@ -153,9 +170,9 @@ export class ReadThrough implements Substituter {
   /** Asks the strata: those who lied about this very NAR a moment ago only if nobody else has it. */
   async #ask(wanted: Wanted, asking: Asking): Promise<Substitute | undefined> {
     const { strata } = this.#options
-    const liars = this.#liars.get(wanted.hash)
-    if (!liars) return strata.find(wanted, asking)
-    const avoid = new Set([...liars, ...(asking.avoid ?? [])])
+    const doubts = this.#doubts.get(wanted.hash)
+    if (!doubts) return strata.find(wanted, asking)
+    const avoid = new Set([...doubts.liars, ...doubts.suspects, ...(asking.avoid ?? [])])
     const honest = await strata.find(wanted, { ...asking, avoid }).catch((error: unknown) => {
       if (asking.signal.aborted) throw error
       return undefined
@@ -178,7 +195,7 @@ export class ReadThrough implements Substituter {
     // The narinfo may have been handed out before the fill that has ended since.
     const held = await this.#options.store.find(wanted, { signal, trail: new Trail(), loop: [] })
     if (held) return held.open(range, signal)
-    const elsewhere: Elsewhere = (avoid, stop) => this.#ask(wanted, { signal: stop, trail: new Trail(), loop, avoid })
+    const elsewhere = this.#elsewhere(wanted, loop)
     const fill = this.#fills.join(found, elsewhere)
     try {
       const size = await stopWaiting(fill.opened, signal)
@@ -189,6 +206,10 @@ export class ReadThrough implements Substituter {
       if (code !== 'store-full' && code !== 'store-failed') throw error
       return this.#pass(found, elsewhere, range, signal)
     }
+  }
+
+  #elsewhere(wanted: Wanted, loop: readonly string[]): Elsewhere {
+    return (avoid, signal) => this.#ask(wanted, { signal, trail: new Trail(), loop, avoid })
   }
 
   /** Streams past a disk that takes nothing: the bytes are checked, and not kept. */
@@ -242,11 +263,19 @@ export class ReadThrough implements Substituter {
     if (!failure || failure.code === 'aborted') return
     const { hash } = substitute.narinfo.storePath
     this.#recent.delete(hash)
-    if (failure.code === 'damaged') {
-      const liars = this.#liars.get(hash) ?? new Set()
-      for (const giver of fill.givers) liars.add(giver.from)
-      this.#liars.set(hash, liars)
+    if (failure.code === 'damaged' || failure.code === 'gone') this.#stale.set(hash, true)
+    if (failure.code !== 'damaged') return
+    const { liars, suspects } = this.#doubts.get(hash) ?? { liars: new Set(), suspects: new Set() }
+    const givers = fill.givers.map(({ from }) => from)
+    if (givers.length === 1) {
+      for (const giver of givers) liars.add(giver)
+      suspects.clear()
+    } else {
+      // One of them lied, nobody can tell which: the last one is asked again, now for all of it. If all were passed over, one who lies and
+      // breaks off would take those with it who went on for him.
+      for (const giver of givers.slice(0, -1)) suspects.add(giver)
     }
+    this.#doubts.set(hash, { liars, suspects })
   }
 }
 

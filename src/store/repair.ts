@@ -46,8 +46,8 @@ export interface Repaired {
 }
 
 /**
- * After a crash: finishes or undoes what was being committed, and removes what was being written. Reads one small directory. Rejects by
- * the file system, or with a ProxyError of the catalogue.
+ * After a crash: finishes or undoes what was being committed or evicted, and removes what was being written. Reads one small directory
+ * and looks at a handful of files. Rejects by the file system, or with a ProxyError of the catalogue.
  */
 export async function sweep(parts: RepairParts): Promise<Repaired> {
   const { incoming } = parts.layout
@@ -59,6 +59,9 @@ export async function sweep(parts: RepairParts): Promise<Repaired> {
     const file = name.slice(0, -commitEnding.length).replace(/\.\d+$/, '')
     if (parseNarFileName(file)) await settle(parts, file, repaired)
   }
+  // Eviction takes the least recently used first, one at a time, and its files before its row.
+  const next = parts.catalogue.ask((index) => index.leastRecent(filesAtOnce)) ?? []
+  await Promise.all(next.map(({ hash, nar }) => settle(parts, `${hash}-${nar}`, repaired)))
   // What was under way goes last: a crash now repeats the above.
   for (const name of [...names].sort((a, b) => Number(a.endsWith(commitEnding)) - Number(b.endsWith(commitEnding)))) {
     await rm(join(incoming, name), { force: true, recursive: true })

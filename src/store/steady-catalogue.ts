@@ -3,13 +3,12 @@
 
 import { renameSync, rmSync, statSync } from 'node:fs'
 
-import Database from 'better-sqlite3'
-
 import { ProxyError } from '../errors.ts'
 import { silentLog, type Log } from '../log.ts'
 import { Catalogue, type Totals } from './catalogue.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Layout } from './layout.ts'
+import { Sqlite } from './sqlite.js'
 import { storeError, systemCode, type StoreHealth } from './store-health.ts'
 
 /** Milliseconds between two attempts to open a catalogue that cannot be opened. */
@@ -78,7 +77,7 @@ export class SteadyCatalogue {
     try {
       return question(catalogue)
     } catch (error) {
-      if (error instanceof Database.SqliteError) throw this.#failed(error)
+      if (error instanceof Sqlite.SqliteError) throw this.#failed(error)
       throw error
     }
   }

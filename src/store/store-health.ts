@@ -1,10 +1,9 @@
 // What is the matter with the store: each trouble is warned of once, shown in its state, and taken back when the thing works again.
 
-import Database from 'better-sqlite3'
-
 import { ProxyError } from '../errors.ts'
 import { OncePer, silentLog, type Log } from '../log.ts'
 import { diskError } from './gathered-writer.ts'
+import { Sqlite } from './sqlite.js'
 
 /** `room`: the budget or the free space; `disk`: files cannot be written; `catalogue`: SQLite. */
 export type Part = 'room' | 'disk' | 'catalogue'
@@ -63,7 +62,7 @@ export class StoreHealth {
 
 /** What SQLite or the file system threw, as `store-full` or `store-failed`. */
 export function storeError(error: unknown): ProxyError {
-  if (!(error instanceof Database.SqliteError)) return diskError(error)
+  if (!(error instanceof Sqlite.SqliteError)) return diskError(error)
   // SHMSIZE: the index of the WAL could not be given its pages, which is what a full disk looks like when the catalogue is opened.
   return error.code === 'SQLITE_FULL' || error.code === 'SQLITE_IOERR_SHMSIZE'
     ? new ProxyError('store-full', 'store: the disk is full (catalogue)', { cause: error })

@@ -108,15 +108,15 @@ export class UploadedNars {
         throw new ProxyError('damaged', `upload: ${path} is here already, and differs in what is signed`)
       }
       await store.amend(withSignatures(held.narinfo, narinfo.signatures), voucher.by)
+      // Two clients have uploaded the same path: nobody will need the second copy of its NAR.
+      if (held.narinfo.url === narinfo.url) await this.#forget(narinfo.url)
       return
     }
     const source = this.#waiting.get(narinfo.url) ?? (await this.#heldUnder(narinfo.url))
     if (!source) throw new ProxyError('gone', `upload: the NAR of ${path} (${narinfo.url}) has not been uploaded`)
     await this.#keep(narinfo, source, voucher.by)
-    const sent = this.#waiting.get(narinfo.url)
     // Another path with the same NAR will find it held.
-    this.#waiting.delete(narinfo.url)
-    if (sent) await rm(sent.file, { force: true })
+    await this.#forget(narinfo.url)
   }
 
   /** Forgets the NARs whose narinfos have not come. */
@@ -160,6 +160,12 @@ export class UploadedNars {
     const hash = store.byUrl(url)
     const held = hash && (await store.fileOf(hash, url))
     return held && { ...held, fileHash: undefined }
+  }
+
+  async #forget(url: string): Promise<void> {
+    const sent = this.#waiting.get(url)
+    this.#waiting.delete(url)
+    if (sent) await rm(sent.file, { force: true })
   }
 
   async #dropOld(): Promise<void> {

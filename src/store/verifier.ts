@@ -128,7 +128,9 @@ export class Verifier {
       if (outcome.outcome === 'failed') throw new ProxyError('store-failed', `verifier: ${outcome.why}`)
       return outcome.outcome
     } finally {
+      const worker = this.#running.get(id)?.worker
       this.#running.delete(id)
+      if (worker && this.#load(worker) === 0) worker.unref()
       this.#waiting.shift()?.()
     }
   }
@@ -137,6 +139,8 @@ export class Verifier {
     return new Promise((settle) => {
       const worker = this.#leastBusy()
       this.#running.set(id, { settle, worker })
+      // The process stays until it has answered: when it is told to stop, this may be all that it waits for.
+      worker.ref()
       const { compression, narSize } = promised
       const message: ToWorker = {
         kind: 'check',
@@ -152,11 +156,14 @@ export class Verifier {
   }
 
   #leastBusy(): Worker {
-    const load = (worker: Worker): number => [...this.#running.values()].filter((run) => run.worker === worker).length
-    const idle = this.#workers.find((worker) => load(worker) === 0)
+    const idle = this.#workers.find((worker) => this.#load(worker) === 0)
     if (idle) return idle
     if (this.#workers.length < this.#most) return this.#hire()
-    return this.#workers.reduce((best, worker) => (load(worker) < load(best) ? worker : best))
+    return this.#workers.reduce((best, worker) => (this.#load(worker) < this.#load(best) ? worker : best))
+  }
+
+  #load(worker: Worker): number {
+    return [...this.#running.values()].filter((run) => run.worker === worker).length
   }
 
   #hire(): Worker {

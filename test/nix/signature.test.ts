@@ -272,6 +272,9 @@ function signAround(secret: SecretKey, info: NarInfo, encodedR: Uint8Array, r: b
   return etc.concatBytes(encodedR, littleEndian((r + k * scalar) % order))
 }
 
+/** Points of small order were refused from Node 24 on (measured on 20.20, 22.23, 24.21 and 26.10). */
+const takesSmallOrder = Number(process.versions.node.split('.')[0]) < 24
+
 describe('node:crypto and noble', () => {
   const seeds = fc.uint8Array({ minLength: 32, maxLength: 32 })
   const secrets = seeds.map((seed) => ({ name: 'k', seed, publicKey: utils.getExtendedPublicKey(seed).pointBytes }))
@@ -343,7 +346,7 @@ describe('node:crypto and noble', () => {
     const [neutral, ...others] = smallOrderPoints()
     // libsodium refuses it; only the holder of the key can make one, who could as well sign properly.
     expect(await answers(info, secret, signAround(secret, info, neutral!.toBytes(), 0n))).toEqual({
-      node: true,
+      node: takesSmallOrder,
       noble: true,
     })
     expect(others).toHaveLength(7)
@@ -369,10 +372,10 @@ describe('a public key that no seed leads to', () => {
     const small = smallOrderPoints()
     expect(small).toHaveLength(8)
     for (const point of small) expect(() => parsePublicKey(text(point.toBytes()))).toThrow(/small order/)
-    // This is why: OpenSSL takes a signature that nobody made.
+    // This is why: OpenSSL takes a signature that nobody made, until Node 24.
     const [neutral] = small
     const forged = etc.concatBytes(neutral!.toBytes(), new Uint8Array(32))
-    expect(verifyByNode(null, Buffer.from('anything'), nodeKey(neutral!.toBytes()), forged)).toBe(true)
+    expect(verifyByNode(null, Buffer.from('anything'), nodeKey(neutral!.toBytes()), forged)).toBe(takesSmallOrder)
     expect(verifyByNoble(forged, Buffer.from('anything'), neutral!.toBytes(), { zip215: false })).toBe(false)
   })
 

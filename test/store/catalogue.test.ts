@@ -4,10 +4,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { Catalogue, questions, type NarinfoRow } from '../../src/store/catalogue.ts'
+import { Sqlite } from '../../src/store/sqlite.js'
 import { storeHash } from '../support/substituter-conformance.ts'
 
 let dir: string
@@ -49,7 +50,7 @@ function plan(database: Database.Database, question: string): readonly string[] 
 
 describe('no table is searched from end to end', () => {
   test.each(Object.entries(questions))('by %s', (_name, question) => {
-    const database = new Database(join(dir, 'catalogue.sqlite'), { readonly: true })
+    const database = new Sqlite(join(dir, 'catalogue.sqlite'), { readonly: true })
     const steps = plan(database, question)
     database.close()
 

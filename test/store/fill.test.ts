@@ -157,8 +157,8 @@ test('the size may be unknown until the end (case 82)', async () => {
   const { info, file } = made({ fileHash: false })
   const hand = new Hand(info, undefined)
   const fill = fillOf(hand)
-  expect(await fill.opened).toBeUndefined()
   hand.give(file)
+  expect(await fill.opened).toBeUndefined()
   hand.end()
   expect((await read(fill)).equals(file)).toBe(true)
   await fill.over
@@ -307,8 +307,8 @@ test('a cancelled fill tells its clients and leaves nothing', async () => {
   const hand = new Hand(info, file.length)
   const fill = fillOf(hand)
   const reading = read(fill)
-  await fill.opened
   hand.give(file.subarray(0, 10))
+  await fill.opened
   fill.cancel('store: stopping')
   hand.end()
   await expect(reading).rejects.toMatchObject({ code: 'aborted' })

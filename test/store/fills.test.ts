@@ -14,7 +14,7 @@ import { Verifier } from '../../src/store/verifier.ts'
 import type { Substitute } from '../../src/substituter.ts'
 import { SyntheticCache } from '../support/synthetic-cache.ts'
 
-async function made(over: (fill: Fill) => void = () => {}): Promise<Fills> {
+async function made(failed: (fill: Fill) => void = () => {}): Promise<Fills> {
   const dir = await mkdtemp(join(tmpdir(), 'substrata-fills-'))
   const verifier = new Verifier({ threads: 1 })
   onTestFinished(async () => {
@@ -24,7 +24,7 @@ async function made(over: (fill: Fill) => void = () => {}): Promise<Fills> {
   let serial = 0
   return new Fills({
     verifier,
-    over,
+    failed,
     reserve: async () => {
       const path = join(dir, String(++serial))
       const file = await open(path, 'wx+')

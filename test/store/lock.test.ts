@@ -3,7 +3,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 
 import { expect, test } from 'vitest'
@@ -37,14 +36,16 @@ test('the store of a process that was killed is free at once (case 123)', async 
   await put(store, hello)
   await store.close()
   // Takes the lock as we do, in another process, and sits on it.
-  const sqlite = createRequire(import.meta.url).resolve('better-sqlite3')
+  const sqlite = new URL('../../src/store/sqlite.js', import.meta.url).href
   const script = `
-    const database = new (require(${JSON.stringify(sqlite)}))(process.argv[1] + '/lock.sqlite')
+    const { Sqlite } = await import(${JSON.stringify(sqlite)})
+    const database = new Sqlite(process.argv[1] + '/lock.sqlite')
     database.exec('BEGIN EXCLUSIVE')
-    require('node:fs').writeFileSync(process.argv[1] + '/owner', 'process ' + process.pid + ' on elsewhere')
+    const { writeFileSync } = await import('node:fs')
+    writeFileSync(process.argv[1] + '/owner', 'process ' + process.pid + ' on elsewhere')
     process.stdout.write('locked')
     setInterval(() => {}, 1000)`
-  const other = spawn(process.execPath, ['-e', script, join(fixture.root, 'v1')], {
+  const other = spawn(process.execPath, ['--input-type=module', '-e', script, join(fixture.root, 'v1')], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   await once(other.stdout, 'data')

@@ -39,6 +39,22 @@ async function* chunks(from: string, start: number, dies: number): AsyncGenerato
   }
 }
 
+async function* oneByte(start: number): AsyncGenerator<Uint8Array> {
+  yield file.subarray(start, start + 1)
+  throw new ProxyError('unreachable', 'a: reset')
+}
+
+/** A body that says nothing until the signal fires. */
+async function* silence(signal: AbortSignal, stopped: () => void): AsyncGenerator<Uint8Array> {
+  await new Promise<void>((_, reject) => {
+    signal.addEventListener('abort', () => {
+      stopped()
+      reject(new ProxyError('aborted', 'a: stopped'))
+    })
+  })
+  yield file
+}
+
 function source(
   substitute: Substitute,
   others: readonly Substitute[] = [],
@@ -62,6 +78,17 @@ test('three deaths in one NAR are survived, each going on where the last one sto
   const from = source(giver('a', 3), others)
   expect((await read(from)).equals(file)).toBe(true)
   expect(from.givers.map((one) => one.from)).toEqual(expect.arrayContaining(['a', 'b']))
+})
+
+test('a giver that breaks after the last byte has given everything: nobody is asked for the bytes behind it', async () => {
+  const [broken, other] = [giver('a'), giver('b')]
+  const body = async function* (): AsyncGenerator<Uint8Array> {
+    yield file
+    throw new ProxyError('unreachable', 'a: rubbish after the body')
+  }
+  const from = source({ ...broken, open: () => Promise.resolve({ size: file.length, body: body() }) }, [other])
+  expect((await read(from)).equals(file)).toBe(true)
+  expect(other.opened).toEqual([])
 })
 
 test('where nobody else has it, the same giver is tried again', async () => {
@@ -119,6 +146,38 @@ test('a giver that does not answer is passed by after a hedge, and told to stop 
   }
   expect((await read(source(silent, [giver('b')]))).equals(file)).toBe(true)
   expect(stopped).toBe(true)
+})
+
+test('a head with nothing after it is no answer: another is asked after a hedge, and the silent one told to stop (case 85)', async () => {
+  let stopped = false
+  const silent: Substitute = {
+    ...giver('a'),
+    open: (_, signal) => Promise.resolve({ size: file.length, body: silence(signal, () => (stopped = true)) }),
+  }
+  expect((await read(source(silent, [giver('b')]))).equals(file)).toBe(true)
+  expect(stopped).toBe(true)
+})
+
+test('one that dies before its first byte, with nobody else to ask, is tried again', async () => {
+  let deaths = 2
+  const alone = giver('a')
+  const open: Substitute['open'] = (range, signal) =>
+    deaths-- > 0 ? Promise.resolve({ size: file.length, body: chunks('a', 0, 0) }) : alone.open(range, signal)
+  expect((await read(source({ ...alone, open }))).equals(file)).toBe(true)
+})
+
+test('one that dies again and again after a byte is given up, long before the most deaths', async () => {
+  let opened = 0
+  const miser: Substitute = {
+    ...giver('a'),
+    open: (range) => {
+      opened += 1
+      const start = range?.start ?? 0
+      return Promise.resolve({ size: file.length, body: oneByte(start) })
+    },
+  }
+  await expect(read(source(miser))).rejects.toThrow('a: reset')
+  expect(opened).toBe(9)
 })
 
 test('a giver that has lost the NAR is followed at once by another', async () => {

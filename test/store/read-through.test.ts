@@ -8,6 +8,7 @@ import type { StoreHash } from '../../src/nix/store-path.ts'
 import type { DiskStore, DiskStoreOptions } from '../../src/store/disk-store.ts'
 import { ReadThrough, type ReadThroughOptions } from '../../src/store/read-through.ts'
 import { Verifier } from '../../src/store/verifier.ts'
+import { Strata } from '../../src/upstreams/strata.ts'
 import { upstreamTo } from '../support/real-upstream.ts'
 import { question } from '../support/scripted-substituter.ts'
 import { startScriptedUpstream, type ScriptedUpstream } from '../support/scripted-upstream.ts'
@@ -104,6 +105,29 @@ test('a disk with no room: the NAR is passed through, checked, and not kept (cas
 
   server.script(entry.narPath, { wrongByte: 20_000 })
   await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
+})
+
+test('who lies and breaks off does not take the honest one with him who went on: he gives it alone the next time', async () => {
+  const fixture = await storeFixture()
+  const [liar, honest] = [
+    await startScriptedUpstream({ cache: fixture.cache }),
+    await startScriptedUpstream({ cache: fixture.cache }),
+  ]
+  const [first, second] = [liar, honest].map(({ url }) => upstreamTo(url, fixture.cache))
+  const strata = new Strata({ strata: [first!, second!].map((substituter) => ({ substituter, hedge: 20_000 })) })
+  const verifier = new Verifier({ threads: 1 })
+  const readThrough = new ReadThrough({ store: await fixture.open(), strata, verifier, reachable: () => true })
+  onTestFinished(async () => {
+    await readThrough.close(AbortSignal.abort())
+    await Promise.all([first!.stop(), second!.stop(), liar.close(), honest.close(), verifier.close()])
+  })
+  const entry = fixture.cache.add({ content: randomBytes(50_000) })
+  liar.script(entry.narPath, { wrongByte: 20_000, cutAfter: 30_000 })
+
+  await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
+  expect(honest.count(entry.narPath)).toBe(1)
+  // At once, before the failed fill is cleared away.
+  expect((await narOf(readThrough, entry.hash)).equals(entry.file)).toBe(true)
 })
 
 async function narOf(readThrough: ReadThrough, hash: StoreHash, start?: number): Promise<Buffer> {

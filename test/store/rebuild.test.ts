@@ -4,11 +4,11 @@ import { randomBytes } from 'node:crypto'
 import { appendFile, open, readdir, readFile, rm, stat, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import Database from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
 
 import { narIdentity } from '../../src/nix/nar-url.ts'
 import { parseNarInfo } from '../../src/nix/narinfo.ts'
+import { Sqlite } from '../../src/store/sqlite.js'
 import { question } from '../support/scripted-substituter.ts'
 import type { SyntheticEntry } from '../support/synthetic-cache.ts'
 import { fileOf, holds, pathOf, put, read, storeFixture, substituteOf, type StoreFixture } from './store-fixture.ts'
@@ -35,7 +35,7 @@ const losses: readonly (readonly [string, (path: string) => Promise<void>])[] = 
   [
     'is of a newer version',
     async (path) => {
-      const database = new Database(path)
+      const database = new Sqlite(path)
       database.exec('ALTER TABLE entries ADD COLUMN more TEXT; PRAGMA user_version = 99')
       database.close()
     },
@@ -44,7 +44,7 @@ const losses: readonly (readonly [string, (path: string) => Promise<void>])[] = 
     'is of an older version',
     async (path) => {
       await rm(path)
-      const database = new Database(path)
+      const database = new Sqlite(path)
       database.exec('CREATE TABLE old (x); PRAGMA user_version = 0')
       database.close()
     },

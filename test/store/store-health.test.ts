@@ -1,7 +1,7 @@
 // When the disk is full or fails, what is held is served, nothing new is kept, one line says so, and it passes by itself.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
@@ -29,8 +29,8 @@ async function smallDisk(bytes: number): Promise<StoreFixture & { remount(how: '
   mount('-t', 'tmpfs', '-o', `size=${bytes}`, 'none', root)
   const fixture = new StoreFixture(join(root, 'store'))
   onTestFinished(async () => {
-    await fixture.cleanup()
-    spawnSync('umount', [root])
+    // The mount goes also when a test has failed and left something open.
+    await fixture.cleanup().finally(() => spawnSync('umount', ['--lazy', root]))
     await rm(root, { recursive: true })
   })
   return Object.assign(fixture, { remount: (how: 'ro' | 'rw') => mount('-o', `remount,${how}`, root) })
@@ -136,6 +136,24 @@ describeUnless(lack, 'on a disk that is full', () => {
     expect(store.stats().free).toBeGreaterThan(300_000)
   })
 
+  test('what is claimed and not yet written is not claimed twice', async () => {
+    const fixture = await smallDisk(4_000_000)
+    const store = await fixture.open({ clock })
+    const first = await store.reserve(substituteOf(fixture.add()), 2_500_000)
+    now += 2000
+
+    await expect(store.reserve(substituteOf(fixture.add()), 2_500_000)).rejects.toMatchObject({ code: 'store-full' })
+
+    // Once it is written the file system says so itself.
+    await first.file.writeFile(Buffer.alloc(2_500_000))
+    now += 2000
+    const second = await store.reserve(substituteOf(fixture.add()), 500_000)
+    for (const reservation of [first, second]) {
+      await reservation.discard()
+      await reservation.file.close()
+    }
+  })
+
   test('a store starts and serves', async () => {
     const fixture = await smallDisk(4_000_000)
     let store = await fixture.open()
@@ -202,6 +220,21 @@ test('a NAR that cannot get its name is not kept, and nothing of it is left', as
   await rm(shard)
   await put(store, hello)
   expect(store.stats()).toMatchObject({ state: 'ok', nars: 2 })
+  expect(await read(store, hello)).toEqual(hello.file)
+})
+
+test('a NAR that fails after its narinfo was moved leaves neither', async () => {
+  const fixture = await storeFixture()
+  const store = await fixture.open()
+  const hello = fixture.add()
+  // A directory where its file would be.
+  await mkdir(pathOf(fixture, hello), { recursive: true })
+
+  await expect(put(store, hello)).rejects.toMatchObject({ code: 'store-failed' })
+
+  expect(await fixture.files()).toEqual([])
+  await rmdir(pathOf(fixture, hello))
+  await put(store, hello)
   expect(await read(store, hello)).toEqual(hello.file)
 })
 

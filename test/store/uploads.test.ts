@@ -127,6 +127,15 @@ test('two paths with the same contents have one NAR, which is sent once', async 
   expect((await held(at, second))?.equals(second.file)).toBe(true)
 })
 
+test('of two clients who upload the same path the second leaves nothing waiting', async () => {
+  const at = await scene()
+  const entry = at.fixture.cache.add()
+  await upload(at, entry)
+  await upload(at, entry)
+  expect((await at.fixture.files()).filter((name) => name.includes('upload.'))).toEqual([])
+  expect((await held(at, entry))?.equals(entry.file)).toBe(true)
+})
+
 test('a further signature is added to a path that is here, and the first stays byte for byte', async () => {
   const at = await scene()
   const entry = at.fixture.cache.add()
