@@ -93,6 +93,15 @@ export class Metrics {
     const gauge: Gauge = new Gauge({ name, help, registers: this.#registers, collect: () => gauge.set(read()) })
   }
 
+  /** One of a few states, read when somebody asks for the metrics: 1 for the one that holds, 0 for the others. */
+  states<S extends string>(name: string, help: string, states: readonly S[], read: () => S): void {
+    const collect = (): void => {
+      const now = read()
+      for (const state of states) gauge.set({ state }, state === now ? 1 : 0)
+    }
+    const gauge = new Gauge({ name, help, labelNames: ['state'] as const, registers: this.#registers, collect })
+  }
+
   /** The whole registry in the Prometheus text format. */
   text(): Promise<string> {
     return this.registry.metrics()

@@ -1,8 +1,8 @@
 // The page of one explanation, in the style of the start page.
 
-import { entryRemarks, headline, outcomeText, printTime, signers } from '../explanation-text.ts'
+import { entryRemarks, headline, outcomeText, printTime, signers, turnText } from '../explanation-text.ts'
 import type { ExplainedAnswer, ExplainedEntry, ExplainedNar, ExplainedStratum, Explanation } from '../explanation.ts'
-import { printSize } from '../units.ts'
+import { printDuration, printSize } from '../units.ts'
 import { html, Html } from './html.ts'
 import { icon } from './page.ts'
 import { style } from './style.ts'
@@ -97,8 +97,6 @@ function entryRow(entry: ExplainedEntry, keys: readonly string[]): Html {
 }
 
 function stratumBlock({ name, hedge, turn, answers }: ExplainedStratum, keys: readonly string[]): Html {
-  const when =
-    turn === undefined ? 'a client’s question ends before' : `asked after ${Math.round(turn)} ms, hedge ${hedge} ms`
   const rows =
     answers.length === 0
       ? html`<p class="none">Nobody here just now.</p>`
@@ -106,7 +104,7 @@ function stratumBlock({ name, hedge, turn, answers }: ExplainedStratum, keys: re
           ${answers.map((answer) => answerRow(answer, keys))}
         </ul>`
   return html`<article class="stratum">
-    <h3>${name} <small>${when}</small></h3>
+    <h3>${name} <small>${turnText(turn)}, hedge ${printDuration(hedge)}</small></h3>
     ${rows}
   </article> `
 }

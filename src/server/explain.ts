@@ -60,7 +60,8 @@ export function explainRoute(parts: ServerParts, access: Access): Route {
       const explanation = await explanations.explain(hash, question.asking)
       if (question.hungUp()) return undefined
       const { accept = '' } = incoming.headers
-      const headers = { 'Cache-Control': 'no-store', Vary: 'Accept' }
+      // The verdict beside it, for our own command line: every form of an explanation is one for people.
+      const headers = { 'Cache-Control': 'no-store', Vary: 'Accept', 'Substrata-Verdict': explanation.verdict.kind }
       if (accept.includes('text/html')) {
         const policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
         const shown = { ...headers, 'Content-Security-Policy': policy }

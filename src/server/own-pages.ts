@@ -34,7 +34,13 @@ export function healthRoute({ status }: Pick<ServerParts, 'status'>): Route {
       name,
       states: substituters.map(({ name, state }) => ({ name, state })),
     }))
-    const text = JSON.stringify({ ok: wrong.length === 0, troubles: wrong, store: now.store.state, strata })
+    const text = JSON.stringify({
+      ok: wrong.length === 0,
+      troubles: wrong,
+      uplink: now.uplink,
+      store: now.store.state,
+      strata,
+    })
     answer(outgoing, wrong.length === 0 ? 200 : 503, 'application/json', `${text}\n`, notKept)
   }
 }

@@ -20,7 +20,7 @@ const stateWords = {
 
 /** The whole page as HTML. */
 export function page(status: Status): string {
-  const { hostname, version, instanceId, uptime, strata, store, fills, keys } = status
+  const { hostname, version, instanceId, uptime, uplink, strata, store, fills, keys } = status
   const wrong = troubles(status)
   const peers = strata.flatMap(({ substituters }) => substituters).filter(({ peer }) => peer).length
   return html`<!doctype html>
@@ -51,7 +51,7 @@ export function page(status: Status): string {
             original signatures, and keeps it. To use it, add the address of this page to <code>substituters</code> in
             <code>nix.conf</code>.
           </p>
-          ${keys.length === 0 ? noKeys : undefined}
+          ${keys.length === 0 ? noKeys : undefined} ${uplinkRemarks[uplink]}
           <section>
             <h2>Strata${peers > 0 ? html` <small>${count(peers, 'peer')} near</small>` : undefined}</h2>
             ${strata.length === 0 ? html`<p class="none">None: only what is held is served.</p>` : strata.map(stratumBlock)}
@@ -84,6 +84,15 @@ const noKeys = html`<p class="warning">
   <b>No trusted keys.</b> Nothing that comes from upstreams or peers is verified here; clients must verify it
   themselves.
 </p>`
+
+const uplinkRemarks = {
+  ok: undefined,
+  offline: html`<p class="warning"><b>Offline.</b> What the store and the peers hold is served.</p>`,
+  portal: html`<p class="warning">
+    <b>A captive portal</b> answers instead of the upstreams: somebody has to log in. What the store and the peers hold
+    is served.
+  </p>`,
+} satisfies Record<Status['uplink'], Html | undefined>
 
 function stratumBlock({ name, hedge, substituters }: StratumStatus): Html {
   const rows =

@@ -7,6 +7,8 @@ export interface Status {
   readonly instanceId: string
   /** Seconds since the start. */
   readonly uptime: number
+  /** `offline`: no configured upstream can be reached. `portal`: something else answers in their place. */
+  readonly uplink: 'ok' | 'offline' | 'portal'
   /** In the order in which they are asked. */
   readonly strata: readonly StratumStatus[]
   readonly store: StoreStatus
@@ -63,12 +65,18 @@ export interface FillStatus {
   readonly from: string
 }
 
+const nobody = {
+  ok: 'no upstream can be asked',
+  offline: 'offline: no upstream can be reached',
+  portal: 'a captive portal answers instead of the upstreams',
+} as const satisfies Record<Status['uplink'], string>
+
 /** What stands in the way of serving: empty when all is well enough. */
-export function troubles({ store, strata }: Status): readonly string[] {
+export function troubles({ store, strata, uplink }: Status): readonly string[] {
   const substituters = strata.flatMap((stratum) => stratum.substituters)
   const usable = substituters.filter(({ state }) => state !== 'resting' && state !== 'excluded')
   const found: string[] = []
   if (store.state === 'failed') found.push('the store fails')
-  if (substituters.length > 0 && usable.length === 0) found.push('no upstream can be asked')
+  if (substituters.length > 0 && usable.length === 0) found.push(nobody[uplink])
   return found
 }

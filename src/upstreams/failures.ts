@@ -29,6 +29,38 @@ export class NotAsked extends ProxyError {
   }
 }
 
+/** Something else answers in its place: a web page where there should be a text, or a redirect to a login. */
+export class NotTheCache extends ProxyError {
+  constructor(who: string, what: string, options: { readonly cause?: unknown } = {}) {
+    super('bad-narinfo', `${who}: ${what}; a captive portal?`, options)
+  }
+}
+
+/** A redirect of a small text that leads where we may not go is a login's, not the cache's; anything else is as it was. */
+export function elsewhere(who: string, error: unknown): unknown {
+  if (codeOf(error) !== 'bad-address') return error
+  return new NotTheCache(who, messageOf(error).replace(`${who}: `, ''), { cause: error })
+}
+
+/** True for a text that no narinfo and no nix-cache-info begins like. */
+export function isWebPage(text: string): boolean {
+  return text.trimStart().startsWith('<')
+}
+
+/** What is wrong with the link, as far as one upstream's failure can tell. */
+export type LinkTrouble = 'offline' | 'portal'
+
+/** Undefined: the failure is the server's own, or that of what it says. */
+export function linkTrouble(failure: ProxyError): LinkTrouble | undefined {
+  // 511: RFC 6585, 6.
+  if (failure instanceof NotTheCache || (failure instanceof BadStatus && failure.status === 511)) return 'portal'
+  if (failure.code !== 'unreachable' && failure.code !== 'timeout') return undefined
+  return strangersCertificate.has(systemCode(failure.cause) ?? '') ? 'portal' : 'offline'
+}
+
+/** How a portal that terminates TLS itself looks. */
+const strangersCertificate = new Set(['ERR_TLS_CERT_ALTNAME_INVALID', 'DEPTH_ZERO_SELF_SIGNED_CERT'])
+
 const words: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',
   ECONNRESET: 'connection reset',

@@ -11,8 +11,17 @@
 
 import type { ProxyError } from '../errors.ts'
 import { OncePer, silentLog, type Log } from '../log.ts'
+import { linkTrouble } from './failures.ts'
 
 export type HealthState = 'ok' | 'open' | 'probing' | 'cooldown' | 'disabled'
+
+/** Sees several upstreams at once, and may speak for them where one line says it all. */
+export interface Overseer {
+  /** It is not asked from now on, or a probe has failed. @param say logs what is to be said of this one alone */
+  away(failure: ProxyError, say: () => void): void
+  /** It answers. @param proved it answered a real question, and not only a probe */
+  back(proved: boolean): void
+}
 
 export interface HealthOptions {
   /** How a log line begins: `upstream cache.nixos.org`. */
@@ -24,7 +33,11 @@ export interface HealthOptions {
   readonly log?: Log | undefined
   /** Called when the circuit opens: it is time to think of a probe. */
   readonly opened?: () => void
+  /** Without one, it speaks for itself. */
+  readonly overseer?: Overseer | undefined
 }
+
+const nobody: Overseer = { away: (_failure, say) => say(), back: () => {} }
 
 /** Failures in a row that open the circuit. */
 const threshold = 3
@@ -41,7 +54,10 @@ export class Health {
   readonly #random: () => number
   readonly #log: Log
   readonly #opened: () => void
+  readonly #overseer: Overseer
   readonly #said = new OncePer()
+  /** What went wrong was logged, and so will be that it is over. */
+  #downSaid = false
   #state: HealthState = 'ok'
   #failures = 0
   /** How often it opened or failed a probe since it last really answered: the back-off does not forget on a lucky probe. */
@@ -51,12 +67,20 @@ export class Health {
   #latency: number | undefined
   #disabledFor: string | undefined
 
-  constructor({ who, clock, random = Math.random, log = silentLog, opened = () => {} }: HealthOptions) {
+  constructor({
+    who,
+    clock,
+    random = Math.random,
+    log = silentLog,
+    opened = () => {},
+    overseer = nobody,
+  }: HealthOptions) {
     this.#who = who
     this.#clock = clock
     this.#random = random
     this.#log = log
     this.#opened = opened
+    this.#overseer = overseer
   }
 
   get state(): HealthState {
@@ -104,10 +128,13 @@ export class Health {
   succeeded(ms?: number): void {
     if (ms !== undefined)
       this.#latency = this.#latency === undefined ? ms : this.#latency + newest * (ms - this.#latency)
+    const wasAway = this.#trips > 0
     this.#failures = 0
     this.#trips = 0
     if (this.#state === 'open' || this.#state === 'probing') this.#state = 'ok'
-    if (this.#said.forget('down')) this.#back()
+    if (wasAway) this.#overseer.back(true)
+    this.#back()
+    this.#downSaid = false
     this.#said.forget('back')
     this.#said.forget('cooldown')
   }
@@ -131,7 +158,7 @@ export class Health {
 
   /** How long to wait from now before it is probed, ms: doubled at each failure, with jitter, so that not all of us come at once. */
   backoff(): number {
-    const link = this.#lastFailure?.code === 'unreachable' || this.#lastFailure?.code === 'timeout'
+    const link = this.#lastFailure !== undefined && linkTrouble(this.#lastFailure) !== undefined
     const longest = link ? longestBackoff.link : longestBackoff.server
     const delay = Math.min(firstBackoff * 2 ** Math.min(Math.max(this.#trips - 1, 0), 16), longest)
     return delay * (0.5 + this.#random() / 2)
@@ -146,6 +173,7 @@ export class Health {
     if (this.#state !== 'probing') return
     this.#state = 'ok'
     this.#failures = 0
+    this.#overseer.back(false)
     this.#back()
   }
 
@@ -154,6 +182,7 @@ export class Health {
     this.#lastFailure = failure
     this.#state = 'open'
     this.#trips += 1
+    this.#overseer.away(failure, () => this.#down(failure))
   }
 
   /** It can have nothing of ours, and is not asked; undefined: it can again. */
@@ -166,11 +195,17 @@ export class Health {
   #open(failure: ProxyError): void {
     this.#state = 'open'
     this.#trips += 1
-    if (this.#said.first('down')) this.#log.warn(`${failure.message}; not asked until it answers again`)
     this.#opened()
+    this.#overseer.away(failure, () => this.#down(failure))
+  }
+
+  #down(failure: ProxyError): void {
+    if (this.#downSaid) return
+    this.#downSaid = true
+    this.#log.warn(`${failure.message}; not asked until it answers again`)
   }
 
   #back(): void {
-    if (this.#said.first('back')) this.#log.info(`${this.#who}: is back`)
+    if (this.#downSaid && this.#said.first('back')) this.#log.info(`${this.#who}: is back`)
   }
 }

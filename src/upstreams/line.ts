@@ -10,13 +10,14 @@ import { Client, type UpstreamResponse } from './client.ts'
 import { within } from './deadline.ts'
 import { decoded, readText } from './decoding.ts'
 import { discard } from './exchange.ts'
-import { BadStatus, failureOf, NotAsked } from './failures.ts'
+import { BadStatus, elsewhere, failureOf, isWebPage, NotAsked, NotTheCache } from './failures.ts'
 import { Gate } from './gate.ts'
 import { Health } from './health.ts'
 import type { Limits } from './limits.ts'
 import { aborted } from './race.ts'
 import { retryAfter } from './retry-after.ts'
 import { Transfer, type TransferOptions } from './transfer.ts'
+import type { Uplink } from './uplink.ts'
 import { Watch } from './watch.ts'
 
 export interface LineOptions extends Bounds {
@@ -34,6 +35,8 @@ export interface LineOptions extends Bounds {
   readonly random: (() => number) | undefined
   readonly zone: string | undefined
   readonly lookup: LookupFunction | undefined
+  /** Whom it tells how it is. */
+  readonly uplink: Uplink | undefined
 }
 
 /** One request: where to, through which proxies the question came, which part, how long it is wanted. */
@@ -65,7 +68,7 @@ export class Line {
   readonly #transfers: Gate
 
   constructor(options: LineOptions) {
-    const { who, limits, clock, random, log = silentLog, storeDir } = options
+    const { who, limits, clock, random, log = silentLog, storeDir, uplink } = options
     this.#options = options
     this.#log = log
     this.#lookups = new Gate({ limit: limits.lookups })
@@ -76,7 +79,11 @@ export class Line {
       client.renew()
       this.watch.wake()
     }
-    const health = new Health({ who, clock, random, log, opened })
+    const overseer = uplink?.join({
+      counts: () => health.disabledFor === undefined,
+      hurry: (ms) => this.watch.hurry(ms),
+    })
+    const health: Health = new Health({ who, clock, random, log, opened, overseer })
     const url = new URL('nix-cache-info', options.own)
     this.health = health
     this.watch = new Watch({
@@ -197,7 +204,10 @@ export class Line {
   }
 
   async #text(url: URL, loop: readonly string[], signal: AbortSignal): Promise<Omit<Said, 'ms'>> {
-    const response = await this.#client.get(url, this.#loop(loop), signal)
+    const { who, limits } = this.#options
+    const response = await this.#client
+      .get(url, this.#loop(loop), signal)
+      .catch((error: unknown) => Promise.reject(elsewhere(who, error)))
     const { status, headers, body } = response
     if (status !== 200) {
       discard(body)
@@ -205,7 +215,8 @@ export class Line {
       return { text: undefined, lasting: status === 404 || status === 410 }
     }
     try {
-      const text = await readText(decoded(body, headers['content-encoding']), this.#options.limits.narinfoBytes)
+      const text = await readText(decoded(body, headers['content-encoding']), limits.narinfoBytes)
+      if (isWebPage(text)) throw new NotTheCache(who, 'a web page instead of a narinfo')
       return { text, lasting: false }
     } finally {
       body.destroy()

@@ -35,11 +35,15 @@ export function extentOf(
 export function narExtent(
   response: Pick<UpstreamResponse, 'status' | 'headers'>,
   range: ByteRange | undefined,
-  info: Pick<NarInfo, 'compression' | 'narSize'>,
+  info: Pick<NarInfo, 'compression' | 'narSize'> & Partial<Pick<NarInfo, 'fileSize'>>,
 ): Extent {
   refuseEncoding(response)
   const { size, expected } = extentOf(response, range)
   if (size === 0) damaged('sent an empty NAR')
+  // Either may be wrong of a NAR; both together are a portal's page, and somebody else can be asked before it has gone out.
+  if (response.headers['content-type']?.startsWith('text/html') === true && size !== info.fileSize) {
+    damaged(`sent a web page of ${size ?? 'unknown'} bytes for a NAR`)
+  }
   const known = info.compression === 'none' ? info.narSize : undefined
   if (known !== undefined && size !== undefined && size !== known) damaged(`has ${size} bytes of a NAR of ${known}`)
   return { size: size ?? known, expected: expected ?? known }

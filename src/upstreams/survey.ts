@@ -20,16 +20,32 @@ export async function survey(
   strata: readonly SurveyStratum[],
   { signal, loop }: Pick<Asking, 'signal' | 'loop'>,
 ): Promise<readonly SurveyedStratum[]> {
-  return Promise.all(
-    strata.map(async ({ name, hedge, members }) => ({
+  // One listener on the asker's signal, however many are asked.
+  const running = new Set<AbortController>()
+  const stop = (): void => {
+    for (const controller of running) controller.abort(signal.reason)
+  }
+  const ask = (member: Substituter): Promise<SurveyedMember> => {
+    const controller = new AbortController()
+    running.add(controller)
+    return hear(member, wanted, controller.signal, loop)
+  }
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    const asked = strata.map(async ({ name, hedge, members }) => ({
       name,
       hedge,
-      members: await Promise.all(members().map((member) => hear(member, wanted, signal, loop))),
-    })),
-  )
+      members: await Promise.all(members().map(ask)),
+    }))
+    if (signal.aborted) stop()
+    return await Promise.all(asked)
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
 }
 
-async function hear(
+/** Not a moment longer than the signal, even where a member is deaf to it. */
+function hear(
   member: Substituter,
   wanted: Wanted,
   signal: AbortSignal,
@@ -37,11 +53,13 @@ async function hear(
 ): Promise<SurveyedMember> {
   const { name } = member
   const trail = new Trail()
-  try {
-    const substitute = await member.find(wanted, { signal, loop, trail })
-    return { name, trail, ms: trail.elapsed, failed: false, substitute }
-  } catch {
-    // Why is in the trail.
-    return { name, trail, ms: signal.aborted ? undefined : trail.elapsed, failed: true, substitute: undefined }
-  }
+  const silent: SurveyedMember = { name, trail, ms: undefined, failed: true, substitute: undefined }
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(silent), { once: true })
+    member.find(wanted, { signal, loop, trail }).then(
+      (substitute) => resolve({ name, trail, ms: trail.elapsed, failed: false, substitute }),
+      // Why is in the trail.
+      () => resolve({ ...silent, ms: trail.elapsed }),
+    )
+  })
 }

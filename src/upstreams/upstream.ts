@@ -24,6 +24,7 @@ import { extentOf, mostBytes, narExtent, refuseEncoding } from './nar-answer.ts'
 import type { Presence } from './peer-source.ts'
 import type { Resource, ResourceSource } from './resources.ts'
 import { whyUntrusted } from './untrusted.ts'
+import type { Uplink } from './uplink.ts'
 
 export interface UpstreamOptions {
   /** As it stands in trails, metrics and logs. */
@@ -55,6 +56,8 @@ export interface UpstreamOptions {
   readonly random?: (() => number) | undefined
   /** Like `dns.lookup`. */
   readonly lookup?: LookupFunction | undefined
+  /** Learns how the link is from how this one is. */
+  readonly uplink?: Uplink | undefined
 }
 
 /** For the status page and the metrics. */
@@ -104,6 +107,7 @@ export class Upstream implements Substituter, ResourceSource {
       random: options.random,
       zone: options.zone,
       lookup: options.lookup,
+      uplink: options.uplink,
     })
   }
 
@@ -233,8 +237,12 @@ export class Upstream implements Substituter, ResourceSource {
   async #fetch(path: string, { loop, signal }: Asking, range: ByteRange | undefined): Promise<Answer<Resource>> {
     const url = new URL(`./${path}`, this.#bounds.own)
     if (!url.href.startsWith(this.#bounds.own.href)) throw new ProxyError('bad-address', `${path} is not within it`)
+    let page = false
     const resource = await this.#line.file({ url, loop, range, signal }, (response): Resource | undefined => {
       const { status, headers } = response
+      // A captive portal's: nothing that a cache has is one, and nobody could tell from the bytes.
+      page = /^text\/html\b/i.test(headers['content-type'] ?? '')
+      if (page && status < 300) return undefined
       if (this.#line.saysNo(status)) return undefined
       if (status !== 200 && status !== 206) throw this.#refusal(response)
       if (range !== undefined || path.startsWith('nar/')) refuseEncoding(response)
@@ -248,7 +256,8 @@ export class Upstream implements Substituter, ResourceSource {
         from: this.name,
       }
     })
-    return resource === undefined ? [{ kind: 'missed' }, undefined] : [{ kind: 'found', signedBy: undefined }, resource]
+    if (resource !== undefined) return [{ kind: 'found', signedBy: undefined }, resource]
+    return page ? refused('a web page') : [{ kind: 'missed' }, undefined]
   }
 
   /** 416 is an answer: what is asked for lies outside. */

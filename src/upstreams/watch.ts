@@ -9,7 +9,7 @@ import type { Client } from './client.ts'
 import { within } from './deadline.ts'
 import { decoded, readText } from './decoding.ts'
 import { discard } from './exchange.ts'
-import { BadStatus, failureOf } from './failures.ts'
+import { BadStatus, elsewhere, failureOf, isWebPage, NotTheCache } from './failures.ts'
 import type { Health } from './health.ts'
 
 export interface WatchOptions {
@@ -67,6 +67,14 @@ export class Watch {
   wake(): void {
     this.#looking?.abort()
     this.#after(this.#options.health.backoff(), () => void this.#probe())
+  }
+
+  /** The link seems to be back: probe it in so many ms, whatever its back-off, if its circuit is open. */
+  hurry(ms: number): void {
+    const { state } = this.#options.health
+    if (state !== 'open' && state !== 'probing') return
+    this.#looking?.abort()
+    this.#after(ms, () => void this.#probe())
   }
 
   /** Ends it for good; nothing of it is left behind. */
@@ -131,7 +139,11 @@ export class Watch {
   /** A probe goes over a new connection: the kept ones may have died with the link. */
   async #ask(signal: AbortSignal, fresh: boolean): Promise<void> {
     const { client, url, headers, who } = this.#options
-    const { status, headers: got, body } = await client.get(url, headers, signal, fresh)
+    const {
+      status,
+      headers: got,
+      body,
+    } = await client.get(url, headers, signal, fresh).catch((error: unknown) => Promise.reject(elsewhere(who, error)))
     if (status === 200) {
       this.#forbidden = false
       this.#judge(await textOf(body, got['content-encoding']))
@@ -145,8 +157,10 @@ export class Watch {
   #judge(text: string): void {
     const { storeDir, health, who } = this.#options
     const said = parseCacheInfo(text).storeDir
-    if (said === undefined && this.#verified && text.trimStart().startsWith('<')) {
-      throw new ProxyError('bad-narinfo', `${who}: its nix-cache-info is a web page now; a captive portal?`)
+    // One that never had another may be a cache all the same, unless it gave a web page for a narinfo, too.
+    const suspected = this.#verified || health.lastFailure instanceof NotTheCache
+    if (said === undefined && suspected && isWebPage(text)) {
+      throw new NotTheCache(who, 'its nix-cache-info is a web page now')
     }
     this.#verified = said === storeDir
     health.disable(said === undefined || said === storeDir ? undefined : `is for ${said}`)

@@ -64,7 +64,8 @@ describe('it listens', () => {
     const path = join(await directory(), 's.sock')
     const listener = await started({ addresses: [`unix:${path}`] })
     expect(listener.addresses).toEqual([`unix:${path}`])
-    expect((await stat(path)).mode & 0o777).toBe(0o777)
+    // Execution means nothing for a socket, and Node sets it or not by its version.
+    expect((await stat(path)).mode & 0o666).toBe(0o666)
     expect(await get({ socketPath: path })).toBe('hello')
     await listener.stop(0)
     await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' })

@@ -33,6 +33,7 @@ describe('a Range header (case 78)', () => {
     'bytes=',
     'bytes=-',
     'bytes=5-3',
+    'bytes=99999999999999999999-9007199254740991',
     'bytes=0-1,3-4',
     'bytes=a-b',
     'items=0-1',

@@ -52,6 +52,7 @@ export const status: Status = {
   version: '0.1.0',
   instanceId: 'us',
   uptime: 100,
+  uplink: 'ok',
   strata: [],
   store: { state: 'ok', bytes: 0, nars: 0, narinfos: 0, free: undefined, maxSize: undefined },
   fills: [],

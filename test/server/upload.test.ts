@@ -225,7 +225,7 @@ describe('an upload', () => {
     '/x.narinfo',
     '/log/x',
     '/../x',
-  ])('to %s is 405', async (path) => {
+  ])('to %s is 405 (cases 6, 54)', async (path) => {
     const { uploads, stored } = taking()
     const { raw } = await serve({ uploads })
     const reply = await raw(

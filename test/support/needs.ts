@@ -12,17 +12,17 @@ const packages = {
   'nix-store': 'nix-bin',
   mmdebstrap: 'mmdebstrap',
   unshare: 'util-linux',
-  ip: 'iproute2',
+  python3: 'python3',
+  'systemd-notify': 'systemd',
+  xz: 'xz-utils',
 } as const
 
 export type Program = keyof typeof packages
 
-/** A `describe` for what cannot be shown without these programs: `needs('ip')('several hosts', () => { test(…) })`. */
-export function needs(...programs: readonly Program[]): (name: string, promises: () => void) => void {
-  return (name, promises) => describeUnless(lackOf(...programs), name, promises)
-}
-
-/** The same for a lack found out by other means: undefined when nothing is missing, else what is, in a few words. */
+/**
+ * A `describe` for what cannot be shown on every machine: `describeUnless(needs('xz'), 'xz NARs', () => { test(…) })`. The lack
+ * is undefined when nothing is missing, else what is, in a few words.
+ */
 export function describeUnless(lack: string | undefined, name: string, promises: () => void): void {
   const skipped = lack !== undefined && process.env['CI'] !== 'true'
   describe.skipIf(skipped)(`${name}${skipped ? ` (skipped: ${lack})` : ''}`, () => {
@@ -35,8 +35,8 @@ function failFor(lack: string): void {
   test('what it needs is there', () => expect(lack, 'with CI=true that is a failure').toBeUndefined())
 }
 
-/** Which of these programs are not on PATH, with the packages that have them; undefined when all are there. */
-export function lackOf(...programs: readonly Program[]): string | undefined {
+/** What is missing of these programs, with the packages that have them; undefined when all are on PATH. */
+export function needs(...programs: readonly Program[]): string | undefined {
   const missing = programs.filter((program) => !isOnPath(program))
   if (missing.length === 0) return undefined
   return missing.map((program) => `no ${program} (Debian package ${packages[program]})`).join(', ')

@@ -55,8 +55,11 @@ export interface Behaviour {
   readonly encoding?: 'gzip' | 'br' | 'zstd'
   /** Flips the bits of the byte at this offset. */
   readonly wrongByte?: number
-  /** Destroys the socket after so many bytes of body. */
+  /** Destroys the socket after so many bytes of body; with `reset`, by RST. */
   readonly cutAfter?: number
+  readonly reset?: true
+  /** After so many bytes of body, waits until this is fulfilled; only then come a drip, and what the others say. */
+  readonly hold?: { readonly after: number; readonly until: Promise<unknown> }
   /** Ends the body cleanly after so many bytes; with `chunked`, else Content-Length would tell. */
   readonly endAfter?: number
   /** After so many bytes of body, silence. */
@@ -344,13 +347,20 @@ async function send(response: ServerResponse, body: Buffer, behaviour: Behaviour
   )
   const sent = body.subarray(0, stop)
   const step = behaviour.drip?.bytes ?? 64 * 1024
-  for (let at = 0; at < sent.length && !response.destroyed; at += step) {
+  const { hold, reset } = behaviour
+  if (hold !== undefined || behaviour.stallAfter === 0) response.flushHeaders()
+  if (hold !== undefined) {
+    await write(response, sent.subarray(0, hold.after))
+    await hold.until
+  }
+  for (let at = hold?.after ?? 0; at < sent.length && !response.destroyed; at += step) {
     if (behaviour.drip !== undefined && at > 0) await pause(behaviour.drip.every)
     await write(response, sent.subarray(at, at + step))
   }
   while (behaviour.endless === true && !response.destroyed) await write(response, randomBytes(64 * 1024))
   if (response.destroyed || behaviour.stallAfter !== undefined) return
   if (behaviour.cutAfter === undefined) response.end()
+  else if (reset === true) response.socket?.resetAndDestroy()
   else response.destroy()
 }
 
@@ -360,7 +370,8 @@ function write(response: ServerResponse, bytes: Buffer): Promise<void> {
     response.once('close', resolve)
     response.write(bytes, () => {
       response.off('close', resolve)
-      resolve()
+      // Node 26 calls back at once, and an endless body would keep everybody else from their turn.
+      setImmediate(resolve)
     })
   })
 }

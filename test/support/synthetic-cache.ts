@@ -45,8 +45,11 @@ export interface EntryOptions {
   readonly fileHash?: boolean
   /** False leaves Sig out. */
   readonly signed?: boolean
-  /** The path is made from the NAR (`fixed:r:sha256:`), and CA says so; such a one needs no signature. */
-  readonly contentAddressed?: boolean
+  /**
+   * The path is made from the NAR (`fixed:r:sha256:`), or with `flat` from `content` alone (`fixed:sha256:`, as fetched files are), and
+   * CA says so; such a one needs no signature.
+   */
+  readonly contentAddressed?: boolean | 'flat'
   /** Further lines, or other values, by key; undefined leaves the line out. They are not signed over. */
   readonly fields?: Readonly<Record<string, string | undefined>>
 }
@@ -106,8 +109,8 @@ export class SyntheticCache {
     const file = compressed(nar, compression)
     const narHash = nix32(sha256(nar))
     const fileHash = nix32(sha256(file))
-    const hash =
-      options.contentAddressed === true ? this.#sourceHash(nar, name) : (options.hash ?? nix32(randomBytes(20)))
+    const address = this.#address(options.contentAddressed ?? false, nar, content, name)
+    const hash = address?.hash ?? options.hash ?? nix32(randomBytes(20))
     if (!isStoreHash(hash)) throw new Error(`not a store hash: ${hash}`)
     const baseName = `${hash}-${name}`
     const storePath = `${this.storeDir}/${baseName}`
@@ -121,7 +124,7 @@ export class SyntheticCache {
       NarHash: `sha256:${narHash}`,
       NarSize: String(nar.length),
       References: references.join(' '),
-      ...(options.contentAddressed === true ? { CA: `fixed:r:sha256:${narHash}` } : {}),
+      ...(address === undefined ? {} : { CA: address.ca }),
       ...(options.signed === false
         ? {}
         : { Sig: this.sign(this.fingerprint(storePath, narHash, nar.length, references)) }),
@@ -158,9 +161,20 @@ export class SyntheticCache {
     return `${this.keyName}:${sign(null, Buffer.from(text), this.#privateKey).toString('base64')}`
   }
 
-  /** The hash part of a path added by `nix-store --add`: a digest over NarHash, store directory and name, folded to 20 bytes. */
-  #sourceHash(nar: Buffer, name: string): string {
-    const digest = sha256(Buffer.from(`source:sha256:${sha256(nar).toString('hex')}:${this.storeDir}:${name}`))
+  /** The hash part of a content-addressed path, and its CA. */
+  #address(kind: boolean | 'flat', nar: Buffer, content: Uint8Array | string, name: string) {
+    const digest = sha256(kind === 'flat' ? Buffer.from(content) : nar)
+    if (kind === true) {
+      return { hash: this.#pathHash('source', digest, name), ca: `fixed:r:sha256:${nix32(digest)}` }
+    }
+    if (kind !== 'flat') return undefined
+    const outer = sha256(Buffer.from(`fixed:out:sha256:${digest.toString('hex')}:`))
+    return { hash: this.#pathHash('output:out', outer, name), ca: `fixed:sha256:${nix32(digest)}` }
+  }
+
+  /** Nix's makeStorePath: a digest over kind, inner digest, store directory and name, folded to 20 bytes. */
+  #pathHash(kind: string, inner: Buffer, name: string): string {
+    const digest = sha256(Buffer.from(`${kind}:sha256:${inner.toString('hex')}:${this.storeDir}:${name}`))
     const folded = Buffer.alloc(20)
     for (const [index, byte] of digest.entries()) folded[index % 20]! ^= byte
     return nix32(folded)
@@ -186,11 +200,6 @@ export function nix32(bytes: Uint8Array): string {
   return text
 }
 
-/** Whether this machine can make xz files. */
-export function canMakeXz(): boolean {
-  return spawnSync('xz', ['--version']).status === 0
-}
-
 function narWord(bytes: Buffer): Buffer[] {
   const length = Buffer.alloc(8)
   length.writeBigUInt64LE(BigInt(bytes.length))
@@ -202,7 +211,7 @@ function compressed(nar: Buffer, compression: SyntheticCompression): Buffer {
   if (compression === 'zstd') return zstdSync(nar)
   if (compression === 'none') return nar
   const made = spawnSync('xz', ['-0', '-c'], { input: nar, maxBuffer: 1 << 30 })
-  if (made.status !== 0) throw new Error('no xz here: ask canMakeXz() first', { cause: made.error })
+  if (made.status !== 0) throw new Error('no program xz here', { cause: made.error })
   return made.stdout
 }
 

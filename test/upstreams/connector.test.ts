@@ -1,4 +1,5 @@
 import { createServer, type AddressInfo, type LookupFunction } from 'node:net'
+import { networkInterfaces } from 'node:os'
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
@@ -31,6 +32,14 @@ function dns(names: Readonly<Record<string, readonly string[]>>): LookupFunction
   }
 }
 
+function linkLocal(): { readonly address: string; readonly zone: string } | undefined {
+  for (const [zone, addresses = []] of Object.entries(networkInterfaces())) {
+    const found = addresses.find(({ address }) => address.startsWith('fe80::'))
+    if (found !== undefined) return { address: found.address, zone }
+  }
+  return undefined
+}
+
 function get(url: string, options: Partial<ClientOptions> & { readonly connect?: number } = {}): Promise<string> {
   const client = new Client({
     who: 'upstream u',
@@ -61,6 +70,20 @@ describe('the name that the operator wrote', () => {
 
   test('is looked up by the system', async () => {
     expect(await get(`http://localhost:${server.port}/a`)).toBe('here')
+  })
+
+  const zoned = linkLocal()
+
+  // Machines without IPv6 have no such address.
+  test.skipIf(zoned === undefined)('case 101: may be a link-local address behind one of our interfaces', async () => {
+    const { address, zone } = zoned!
+    const near = await startScriptedUpstream({ host: `${address}%${zone}` })
+    near.script('/a', { body: 'here' })
+    try {
+      expect(await get(`http://[${address}]:${near.port}/a`, { zone })).toBe('here')
+    } finally {
+      await near.close()
+    }
   })
 
   test('case 100: may be unknown', async () => {

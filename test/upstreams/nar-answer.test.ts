@@ -66,3 +66,12 @@ test('case 68: where nobody says how long a NAR is, there is still an end to it'
   expect(mostBytes({ fileSize: undefined, narSize: 1_600_000 })).toBe(1_700_000 + 64 * 1024)
   expect(mostBytes({ fileSize: 5_000_000, narSize: 1000 })).toBe(5_000_000)
 })
+
+test('case 75: a web page of another length is refused before a byte of it goes out; the one or the other alone is not', () => {
+  const sized = { ...packed, fileSize: 1000 }
+  const html = { 'content-type': 'text/html; charset=utf-8' }
+  expect(() => narExtent(answer(200, { ...html, 'content-length': '44' }), undefined, sized)).toThrow(damaged)
+  expect(() => narExtent(answer(200, html), undefined, sized)).toThrow(damaged)
+  expect(narExtent(answer(200, { ...html, 'content-length': '1000' }), undefined, sized).size).toBe(1000)
+  expect(narExtent(answer(200, { 'content-length': '44' }), undefined, sized).size).toBe(44)
+})

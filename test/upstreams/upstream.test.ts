@@ -208,6 +208,17 @@ describe('whom to believe', () => {
     expect(await ask(upstream, claimed)).toMatchObject({ found: undefined, outcome: { kind: 'refused' } })
   })
 
+  test('case 48: of a peer, the proof must be about the very NAR it sends', async () => {
+    const flat = cache.add({ content: 'fetched', contentAddressed: 'flat', signed: false })
+    const whole = cache.add({ contentAddressed: true, signed: false })
+    expect(await found(upstreamWith(), flat)).toMatchObject({ signedBy: 'ca' })
+    expect(await ask(upstreamWith({ peer: true }), flat)).toMatchObject({
+      found: undefined,
+      outcome: { kind: 'refused' },
+    })
+    expect(await found(upstreamWith({ peer: true }), whole)).toMatchObject({ signedBy: 'ca' })
+  })
+
   test('cases 46, 143: without keys the client decides', async () => {
     const unsigned = cache.add({ signed: false })
     expect(await found(upstreamWith({ keys: [] }), unsigned)).toMatchObject({ signedBy: undefined })
@@ -235,7 +246,7 @@ describe('whom to believe', () => {
 describe('what counts as a narinfo', () => {
   const failures: [string, string, Behaviour][] = [
     ['case 16: a captive portal', 'bad-narinfo', { html: true }],
-    ['case 17: a redirect to a login page', 'bad-address', { redirect: 'http://login.example.com/' }],
+    ['case 17: a redirect to a login page', 'bad-narinfo', { redirect: 'http://login.example.com/' }],
     ['case 41: ten megabytes', 'bad-narinfo', { body: 'X: '.padEnd(10_000_000, 'y') }],
     ['case 41: an endless body', 'bad-narinfo', { endless: true }],
     ['case 42: a bomb', 'bad-narinfo', { body: 'X: '.padEnd(50_000_000, 'y'), encoding: 'gzip' }],
@@ -265,7 +276,7 @@ describe('what counts as a narinfo', () => {
     expect(failure).toBeInstanceOf(ProxyError)
     expect(failure).toMatchObject({ code, message: expect.stringMatching(/^upstream u: \S/) })
     expect(outcome).toMatchObject({ kind: 'failed', code })
-    expect(upstream.health.failuresInARow).toBe(code === 'bad-address' ? 0 : 1)
+    expect(upstream.health.failuresInARow).toBe(1)
     server.unscript()
     await found(upstream)
     expect(upstream.health.failuresInARow).toBe(0)

@@ -141,6 +141,15 @@ describe('an open circuit', () => {
     expect(server.count(info)).toBe(4)
   })
 
+  test('is not probed when it is stopped before', async () => {
+    const { health, watch } = watchOver()
+    const failure = Object.assign(new Error('down'), { code: 'unreachable' }) as never
+    for (let n = 0; n < 3; n += 1) health.failed(failure)
+    watch.stop()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect([server.count(info), health.state]).toEqual([0, 'open'])
+  })
+
   test('is not probed any more once it is stopped', async () => {
     server.script(info, { never: true })
     const { health, watch } = watchOver()
