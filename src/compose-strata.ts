@@ -14,6 +14,7 @@ import { Resources, type ResourceSource } from './upstreams/resources.ts'
 import { Strata } from './upstreams/strata.ts'
 import { Stratum } from './upstreams/stratum.ts'
 import { survey } from './upstreams/survey.ts'
+import { Uplink, type UplinkState } from './upstreams/uplink.ts'
 import { Upstream } from './upstreams/upstream.ts'
 
 export interface StrataSurroundings {
@@ -33,6 +34,8 @@ export interface Outside {
   /** Asks everybody about a path, also those who said no a moment ago, and lets all of them finish, until the signal fires. */
   survey(hash: StoreHash, asking: Pick<Asking, 'signal' | 'loop'>): Promise<readonly SurveyedStratum[]>
   status(): readonly StratumStatus[]
+  /** How the link to the configured upstreams is. */
+  uplink(): UplinkState
   /** Begins what upstreams do in the background. */
   start(): void
   /** Closes every connection. */
@@ -42,8 +45,11 @@ export interface Outside {
 export function composeStrata(config: Config, credentials: Credentials, surroundings: StrataSurroundings): Outside {
   const { log } = surroundings
   const source = staticPeers(config.peers)
+  const uplink = new Uplink({ log })
   const strata = config.strata.map(({ name, hedge, peers, upstreams }) => {
-    const configured = upstreams.map((upstream) => upstreamOf(upstream, name, config, credentials, surroundings))
+    const configured = upstreams.map((upstream) =>
+      upstreamOf(upstream, name, config, credentials, surroundings, uplink),
+    )
     const live = peers ? peersIn(name, source, config, credentials.keys, surroundings) : undefined
     const members = (): readonly (Substituter & ResourceSource)[] => [...(live?.members() ?? []), ...configured]
     return { name, hedge, configured, live, members, substituter: new Stratum({ name, members }) }
@@ -69,7 +75,9 @@ export function composeStrata(config: Config, credentials: Credentials, surround
     start: () => {
       for (const { configured } of strata) for (const upstream of configured) upstream.start()
     },
+    uplink: () => uplink.state,
     stop: async () => {
+      uplink.close()
       await Promise.all(
         strata.flatMap(({ configured, live }) => [...configured, ...(live ? [live] : [])].map((one) => one.stop())),
       )
@@ -83,6 +91,7 @@ function upstreamOf(
   { server }: Config,
   { keys, headers }: Credentials,
   { instanceId, version, log }: StrataSurroundings,
+  uplink: Uplink,
 ): Upstream {
   return new Upstream({
     name: upstream.name,
@@ -106,19 +115,22 @@ function upstreamOf(
     instanceId,
     userAgent: `substrata/${version}`,
     log,
+    uplink,
   })
 }
 
 function peersIn(
   stratum: string,
   source: PeerSource,
-  { server }: Config,
+  { server, strata }: Config,
   keys: TrustedKeys,
   { instanceId, version, log }: StrataSurroundings,
 ): Peers<Upstream> {
+  // A peer's lies are held against its name: under that of an upstream it would have the upstream avoided.
+  const taken = new Set(strata.flatMap(({ upstreams }) => upstreams.map(({ name }) => name)))
   const makeUpstream = ({ id, presence }: Peer, url: URL): Upstream =>
     new Upstream({
-      name: id,
+      name: taken.has(id) ? `peer ${id}` : id,
       url,
       stratum,
       storeDir: server.storeDir,

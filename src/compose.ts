@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
 import { explainWith } from './compose-explain.ts'
-import { composeStrata } from './compose-strata.ts'
+import { composeStrata, type Outside } from './compose-strata.ts'
 import type { Config } from './config.ts'
 import { readCredentials, type Credentials } from './credentials.ts'
 import { messageOf, ProxyError } from './errors.ts'
@@ -96,6 +96,7 @@ export async function compose(config: Config, surroundings: Surroundings): Promi
       version,
       instanceId,
       uptime: Math.floor((performance.now() - startedAt) / 1000),
+      uplink: far.uplink(),
       strata: far.status(),
       store: store.stats(),
       fills: readThrough.fills(),
@@ -145,7 +146,7 @@ export async function compose(config: Config, surroundings: Surroundings): Promi
       deadline: config.server.deadline,
       access: log,
     }
-    measure(metrics, readThrough)
+    measure(metrics, readThrough, far)
     const closeAll = async (): Promise<void> => {
       const limit = config.server.shutdown
       // Clients first: they follow fills, which end when their clients do.
@@ -242,10 +243,16 @@ async function instanceIdOf(file: string, log: Log): Promise<string> {
 }
 
 /** Figures that are read when somebody asks for the metrics. */
-function measure(metrics: Metrics, readThrough: ReadThrough): void {
+function measure(metrics: Metrics, readThrough: ReadThrough, far: Outside): void {
   metrics.gauge('substrata_fills_running', 'NARs that are being fetched.', () => readThrough.fills().length)
   metrics.gauge('substrata_fill_readers', 'Clients that follow them.', () =>
     readThrough.fills().reduce((sum, { readers }) => sum + readers, 0),
+  )
+  metrics.states(
+    'substrata_uplink',
+    'How the link to the configured upstreams is: 1 for the state that holds.',
+    ['ok', 'offline', 'portal'],
+    () => far.uplink(),
   )
 }
 

@@ -1,15 +1,22 @@
 // An explanation as text: for the terminal, and for whoever asks a proxy with curl.
 
-import type { ExplainedAnswer, ExplainedEntry, ExplainedNar, ExplainedStratum, Explanation } from './explanation.ts'
+import type {
+  ExplainedAnswer,
+  ExplainedEntry,
+  ExplainedNar,
+  ExplainedStratum,
+  Explanation,
+  Verdict,
+} from './explanation.ts'
 import { printDuration, printSize } from './units.ts'
 
-/** Lines of at most about 100 columns, each with its newline. What strangers wrote into it stays text: no control characters. */
+/** Lines, each with its newline. What strangers wrote into it stays text: no control characters. */
 export function explanationText(explanation: Explanation): string {
   const { storePath, verdict, held, strata, askedAt, took, keys } = explanation
   const lines = [
     storePath,
     '',
-    `${headline(explanation)}: ${verdict.why}.`,
+    ...wrapped(`${headline(explanation)}: ${verdict.why}.`),
     ...(verdict.kind === 'missed' || verdict.kind === 'unreachable'
       ? []
       : [`  signed by    ${signers(verdict.signedBy, verdict.signatures, keys)}`]),
@@ -25,18 +32,15 @@ export function explanationText(explanation: Explanation): string {
 }
 
 /** What the whole comes to, in a few words: `A client gets it from cache.nixos.org`. */
-export function headline({ verdict }: Pick<Explanation, 'verdict'>): string {
-  switch (verdict.kind) {
-    case 'held':
-      return 'A client gets it from our own disk'
-    case 'remembered':
-    case 'found':
-      return `A client gets it from ${verdict.from}`
-    case 'missed':
-      return 'A client is told that there is no such path'
-    case 'unreachable':
-      return 'A client does not get it'
-  }
+export function headline({ verdict: { kind, from } }: Pick<Explanation, 'verdict'>): string {
+  const headlines = {
+    held: 'A client gets it from our own disk',
+    remembered: `A client gets it from ${from}`,
+    found: `A client gets it from ${from}`,
+    missed: 'A client is told that there is no such path',
+    unreachable: 'A client does not get it',
+  } satisfies Record<Verdict['kind'], string>
+  return headlines[kind]
 }
 
 /** Milliseconds since 1970, as `2026-11-21 10:49:23 UTC`. */
@@ -45,32 +49,34 @@ export function printTime(time: number): string {
 }
 
 /** What an answer was, in a few words: `refused: no signature of a trusted key, only of cache.example.org-1`. */
-export function outcomeText({ outcome, why, signedBy, signatures }: ExplainedAnswer, keys: readonly string[]): string {
-  switch (outcome) {
-    case 'found':
-      return `has it, ${signers(signedBy, signatures, keys)}`
-    case 'silent':
-      return 'did not answer in time'
-    case 'outrun':
-      return 'another of its addresses was faster'
-    case 'skipped':
-      return `not asked: ${why}`
-    case 'missed':
-      return 'missed'
-    case 'refused':
-    case 'failed':
-      return `${outcome}: ${why}`
-  }
+export function outcomeText(answer: ExplainedAnswer, keys: readonly string[]): string {
+  const { outcome, why, signedBy, signatures } = answer
+  const texts = {
+    found: `has it, signed by ${signers(signedBy, signatures, keys)}`,
+    missed: 'missed',
+    refused: `refused: ${why}`,
+    skipped: `not asked: ${why}`,
+    failed: `failed: ${why}`,
+    silent: 'did not answer in time',
+    outrun: 'another of its addresses was faster',
+  } satisfies Record<ExplainedAnswer['outcome'], string>
+  return texts[outcome]
 }
 
 /** Whose signatures it carries: the one that counts first, then the others, which were not looked at. */
 export function signers(signedBy: string | undefined, signatures: readonly string[], keys: readonly string[]): string {
   const others = signatures.filter((name) => name !== signedBy)
   const also = others.length === 0 ? '' : `; also by ${others.join(', ')}`
-  if (signedBy === 'ca') return `its content proves its path${also}`
+  if (signedBy === 'ca') return `nobody, and need not be: its content proves its path${also}`
   if (signedBy !== undefined) return `${signedBy} (trusted)${also}`
   if (keys.length > 0) return `nobody who is trusted${also}`
   return signatures.length === 0 ? 'nobody' : `${signatures.join(', ')} (not verified here)`
+}
+
+/** When a client's question would come to a stratum. */
+export function turnText(turn: number | undefined): string {
+  if (turn === undefined) return 'a client’s question ends before it comes here'
+  return turn === 0 ? 'asked at once' : `asked after ${Math.round(turn)} ms`
 }
 
 /** How much of a NAR on disk was proved, and by whom it is vouched for. */
@@ -104,8 +110,7 @@ function entryLines(entry: ExplainedEntry, keys: readonly string[]): readonly st
 }
 
 function stratumLines({ name, hedge, turn, answers }: ExplainedStratum, keys: readonly string[]): readonly string[] {
-  const when =
-    turn === undefined ? 'a client’s question ends before it comes here' : `asked after ${Math.round(turn)} ms`
+  const when = turnText(turn)
   const width = Math.min(40, Math.max(0, ...answers.map(({ who }) => who.length)))
   return [
     `Stratum ${name} (${when}; hedge ${printDuration(hedge)})`,
@@ -115,6 +120,17 @@ function stratumLines({ name, hedge, turn, answers }: ExplainedStratum, keys: re
       return `  ${answer.wins ? '*' : ' '} ${answer.who.padEnd(width)}  ${took.padStart(7)}  ${outcomeText(answer, keys)}`
     }),
   ]
+}
+
+/** A sentence as lines of at most 80 columns, as far as its words allow. */
+function wrapped(text: string): readonly string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)
+    if (last === undefined || last.length + 1 + word.length > 80) lines.push(word)
+    else lines[lines.length - 1] = `${last} ${word}`
+  }
+  return lines
 }
 
 /** Names and reasons come from strangers: a terminal must not take them for commands. */

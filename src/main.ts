@@ -6,6 +6,8 @@ import { homedir, hostname } from 'node:os'
 import { run } from './cli/run.ts'
 import { stopOnSignal, stopSignals } from './cli/stop.ts'
 import { ownVersion } from './cli/version.ts'
+import { examineAll } from './compose-doctor.ts'
+import { explainAlone } from './compose-explain.ts'
 import { compose, openStore } from './compose.ts'
 
 const { hear, stop } = stopOnSignal({ atOnce: () => process.exit(1) })
@@ -26,4 +28,5 @@ const shell = {
   stop,
 }
 // Everything has been stopped and closed by now; a socket that somebody else keeps open does not hold us up.
-process.exit(await run(process.argv.slice(2), shell, { version: ownVersion(), compose, openStore }))
+const program = { version: ownVersion(), compose, openStore, explain: explainAlone, examine: examineAll }
+process.exit(await run(process.argv.slice(2), shell, program))

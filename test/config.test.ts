@@ -111,6 +111,13 @@ describe('what a file means', () => {
     })
   })
 
+  test('those who may ask why are addresses, too', () => {
+    expect(parse('server.explain = ["10.0.0.0/8", "::1"]').server.explain).toEqual(['10.0.0.0/8', '::1/128'])
+    expect(complaintsOf('server.explain = ["all"]')).toEqual([
+      expect.stringContaining('server.explain[0]: "all" is not'),
+    ])
+  })
+
   test('a roaming upstream is not waited for as long, unless the file says so', () => {
     const config = parse(`
       [[strata]]

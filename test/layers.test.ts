@@ -71,6 +71,20 @@ const rules: readonly Rule[] = [
     allowed: ['./race.ts', '../substituter.ts', '../errors.ts', '../log.ts', '../nix/hash.ts', 'undici'],
   },
   {
+    folder: 'src/doctor',
+    refused: [
+      '../store/disk-store.ts',
+      '../server/app.ts',
+      '../mesh/neighbours.ts',
+      '../tunnel/tunnels.ts',
+      '../cli/serve.ts',
+      '../compose.ts',
+      '../compose-doctor.ts',
+      '../main.ts',
+    ],
+    allowed: ['./finding.ts', '../upstreams/visit.ts', '../errors.ts', '../nix/hash.ts', 'node:fs/promises'],
+  },
+  {
     folder: 'src/server',
     refused: [
       '../store/disk-store.ts',
@@ -99,7 +113,17 @@ const rules: readonly Rule[] = [
 ]
 
 /** A leaf may not know what stands on it. */
-const leaves = ['substituter', 'trail', 'identity', 'metrics', 'log', 'errors', 'config']
+const leaves = [
+  'substituter',
+  'trail',
+  'identity',
+  'metrics',
+  'log',
+  'errors',
+  'config',
+  'explanation',
+  'explanation-text',
+]
 const aboveLeaves = [
   './store/disk-store.ts',
   './upstreams/upstream.ts',

@@ -11,6 +11,8 @@ import { parseSize } from '../units.ts'
 const flagsOf = {
   serve: ['config', 'listen…', 'store', 'upstream…', 'trusted-key…', 'max-size', 'log-level'],
   'check-config': ['config'],
+  explain: ['config', 'store'],
+  doctor: ['config', 'store'],
   verify: ['config', 'store'],
   pin: ['config', 'store'],
   unpin: ['config', 'store'],
@@ -28,7 +30,7 @@ export interface Invocation {
   readonly help: 'all' | 'command' | undefined
   readonly version: boolean
   readonly flags: Flags
-  /** Store paths of pin and unpin. */
+  /** Store paths of explain, pin and unpin. */
   readonly operands: readonly string[]
 }
 
@@ -66,7 +68,7 @@ export function parseArguments(words: readonly string[]): Invocation {
   if (help || version) {
     return { command, help: help ? (named ? 'command' : 'all') : undefined, version, flags: {}, operands: [] }
   }
-  const takesPaths = command === 'pin' || command === 'unpin'
+  const takesPaths = command === 'pin' || command === 'unpin' || command === 'explain'
   if (takesPaths && operands.length === 0) throw new WrongUse(`${command} what? Name at least one store path`, command)
   if (!takesPaths && operands[0] !== undefined) {
     throw new WrongUse(`${command} takes no ${JSON.stringify(operands[0])}; flags begin with --`, command)

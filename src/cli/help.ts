@@ -10,6 +10,8 @@ Usage: substrata [COMMAND] [FLAGS]
 
   serve           answer Nix clients; this is what happens without a command
   check-config    say what is wrong with a configuration file, and do nothing
+  explain PATH... say who has store paths, and why they come from there
+  doctor          compare a configuration with the world: caches, clock, disk
   verify          check all that the store holds, and set aside what is damaged
   pin PATH...     keep store paths, whatever else has to make room
   unpin PATH...   let them go again
@@ -80,6 +82,37 @@ them. If nothing is, it prints what the configuration comes to. It binds no
 address and writes nothing.
 
   --config FILE       the file; without it, the built-in defaults
+`,
+
+  explain: `Usage: substrata explain PATH... [FLAGS]
+
+Says for store paths who was asked, in which stratum, what each answered and how
+fast, who is taken and why, whose signatures the path carries, where its NAR is,
+and what the store holds of it. A PATH is like
+/nix/store/sp69qifh9883ihs597ic0b4l257lv18n-demo-2, or only its hash.
+
+A proxy that runs at an address of the configuration is asked, because only it
+knows whom it leaves alone for now. If there is none, everybody is asked from
+here, and the store is read without being taken. Nothing is fetched or kept.
+Exits with 1 when a path cannot be had.
+
+  --config FILE       the configuration that says whom to ask
+  --store DIR         the store's directory, instead of the configuration's
+`,
+
+  doctor: `Usage: substrata doctor [FLAGS]
+
+Compares a configuration with the world, and says what to do about what it
+finds: caches that cannot be reached, want credentials, are for another store
+directory, or answer with somebody's login page; keys that nobody signs with; a
+clock that is wrong; a full or unfit disk; files that this user may not write;
+too few file descriptors. It writes nothing, and may run beside serve. Exits
+with 1 when it finds a problem.
+
+  --config FILE       the configuration; without it, the built-in defaults
+  --store DIR         the store's directory, instead of the configuration's
+
+Run it as the user, and within the limits, that serve runs with.
 `,
 
   verify: `Usage: substrata verify [FLAGS]

@@ -1,7 +1,7 @@
 // `pin` and `unpin`: which store paths stay whatever else has to make room.
 
-import { isStoreHash, parseStorePath, type StoreHash } from '../nix/store-path.ts'
-import { WrongUse, type CommandName, type Flags } from './arguments.ts'
+import type { Flags } from './arguments.ts'
+import { hashOf } from './operand.ts'
 import type { Program } from './program.ts'
 import type { ExitCode, Shell } from './shell.ts'
 import { withStore } from './with-store.ts'
@@ -25,13 +25,4 @@ export function unpin(flags: Flags, shell: Shell, program: Program, operands: re
     }
     return 0
   })
-}
-
-/** The hash of a store path, of its base name, or a bare hash; and the text to show. Throws WrongUse. */
-function hashOf(text: string, storeDir: string, command: CommandName): readonly [StoreHash, string] {
-  if (isStoreHash(text)) return [text, text]
-  const path = parseStorePath(text.startsWith('/') ? text : `${storeDir}/${text}`, storeDir)
-  if (path === undefined)
-    throw new WrongUse(`${JSON.stringify(text)} is not a store path in ${storeDir}, or its hash`, command)
-  return [path.hash, path.path]
 }

@@ -1,6 +1,8 @@
 // The parts of the program that commands start, as compose.ts makes them: what each command needs of them and no more.
 
 import type { Config } from '../config.ts'
+import type { Finding } from '../doctor/finding.ts'
+import type { Explanation } from '../explanation.ts'
 import type { Log } from '../log.ts'
 import type { StoreHash } from '../nix/store-path.ts'
 
@@ -9,6 +11,19 @@ export interface Program {
   compose(config: Config, surroundings: Surroundings): Promise<Service>
   /** Takes the store for this process; rejects with a ProxyError when another has it. */
   openStore(config: Config, surroundings: Surroundings): Promise<Store>
+  /** Asks everybody about a path, with no proxy running; `owner`: who says to have the store, whose files were read all the same. */
+  explain(
+    config: Config,
+    surroundings: Pick<Surroundings, 'log' | 'version' | 'stateDir'>,
+    hash: StoreHash,
+    signal: AbortSignal,
+  ): Promise<{ readonly explanation: Explanation; readonly owner: string | undefined }>
+  /** Compares a configuration with the world. */
+  examine(
+    config: Config,
+    surroundings: Pick<Surroundings, 'log' | 'version' | 'stateDir'>,
+    signal: AbortSignal,
+  ): Promise<readonly Finding[]>
 }
 
 /** What of the machine and the process the parts need to know. */

@@ -3,6 +3,8 @@
 import { messageOf, ProxyError } from '../errors.ts'
 import { parseArguments, WrongUse, type CommandName, type Flags } from './arguments.ts'
 import { checkConfig } from './check-config.ts'
+import { doctor } from './doctor.ts'
+import { explain } from './explain.ts'
 import { helpText } from './help.ts'
 import { list } from './list.ts'
 import { pin, unpin } from './pin.ts'
@@ -17,6 +19,8 @@ type Command = (flags: Flags, shell: Shell, program: Program, operands: readonly
 const commands: Readonly<Record<CommandName, Command>> = {
   serve,
   'check-config': checkConfig,
+  explain,
+  doctor,
   verify,
   pin,
   unpin,

@@ -54,7 +54,7 @@ describe('parseArguments', () => {
   })
 
   test.each(commandNames)('%s takes --config', (command) => {
-    const paths = command === 'pin' || command === 'unpin' ? ['/nix/store/a'] : []
+    const paths = ['explain', 'pin', 'unpin'].includes(command) ? ['/nix/store/a'] : []
     expect(parseArguments([command, '--config', 'c.toml', ...paths]).flags.config).toBe('c.toml')
   })
 })
@@ -71,7 +71,7 @@ describe('what is refused', () => {
     [['serve', '--frobnicate'], 'serve has no --frobnicate'],
     [
       ['check-config', '--store', '/s'],
-      'check-config has no --store; it belongs to serve, verify, pin, unpin, list, rebuild',
+      'check-config has no --store; it belongs to serve, explain, doctor, verify, pin, unpin, list, rebuild',
     ],
     [['--listen'], '--listen needs a value'],
     [['--listen', '--store', '/s'], '--listen needs a value'],

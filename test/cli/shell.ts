@@ -64,7 +64,14 @@ export async function testShell(more: Partial<Shell> = {}): Promise<TestShell> {
       return join(directory, name)
     },
     run: (words, program = {}) =>
-      run(words, shell, { version: '1.2.3', compose: unexpected, openStore: unexpected, ...program }),
+      run(words, shell, {
+        version: '1.2.3',
+        compose: unexpected,
+        openStore: unexpected,
+        explain: unexpected,
+        examine: unexpected,
+        ...program,
+      }),
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
   }
 }

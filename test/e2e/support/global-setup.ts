@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 
 import type { TestProject } from 'vitest/node'
 
-import { lackOf } from '../../support/needs.ts'
+import { needs } from '../../support/needs.ts'
 import type { NixProgram } from './client.ts'
 import { buildFixture, type Fixture } from './fixture.ts'
 import { makeTempDir, removeTempDir } from './temp-dir.ts'
@@ -41,7 +41,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 async function systemNix(): Promise<NixProgram> {
-  const lack = lackOf('nix', 'nix-store', 'nix-build')
+  const lack = needs('nix', 'nix-store', 'nix-build')
   if (lack !== undefined) return { name: 'the system’s Nix', bin: undefined, lack }
   return { name: named((await run('nix', ['--version'])).stdout), bin: undefined, lack }
 }
@@ -49,7 +49,7 @@ async function systemNix(): Promise<NixProgram> {
 /** The Nix of another Debian suite; its root is made once and kept in the user's cache directory. */
 async function newerNix(suite: string): Promise<NixProgram> {
   const name = `Nix of Debian ${suite}`
-  const lack = lackOf('nix-store', 'mmdebstrap', 'unshare') ?? (process.getuid?.() === 0 ? undefined : 'not root')
+  const lack = needs('nix-store', 'mmdebstrap', 'unshare') ?? (process.getuid?.() === 0 ? undefined : 'not root')
   if (lack !== undefined) return { name, bin: undefined, lack }
   const dir = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'substrata-e2e', suite)
   try {

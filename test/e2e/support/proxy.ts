@@ -67,6 +67,11 @@ export class Proxy {
     return new Proxy(child, at, await listening(child, said), said)
   }
 
+  /** Of its process. */
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
   /** What it has logged so far. */
   get output(): string {
     return this.#said.text
