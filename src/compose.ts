@@ -148,10 +148,10 @@ export async function compose(config: Config, surroundings: Surroundings): Promi
     }
     measure(metrics, readThrough, far)
     const closeAll = async (): Promise<void> => {
-      const limit = config.server.shutdown
-      // Clients first: they follow fills, which end when their clients do.
-      await listener?.stop(limit)
-      await readThrough.close(AbortSignal.abort())
+      const end = performance.now() + config.server.shutdown
+      // Clients first: they follow fills.
+      await listener?.stop(config.server.shutdown)
+      await readThrough.close(AbortSignal.timeout(Math.max(0, Math.ceil(end - performance.now()))))
       await uploadedNars.close()
       await far.stop()
       await verifier.close()

@@ -1,6 +1,6 @@
 // Promise: systemd's sockets are taken when they are meant for us, and systemd hears that we are ready; without systemd, silence.
 
-import { execFileSync, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
 import { listenDescriptors, notifySystemd } from '../src/notify.ts'
+import { describeUnless, needs } from './support/needs.ts'
 
 describe('sockets passed by systemd', () => {
   test('are those from 3 on, as many as it says', () => {
@@ -66,9 +67,8 @@ describe('notifySystemd', () => {
     await expect(notifySystemd({ NOTIFY_SOCKET: '/run/x', PATH: directory }, 'READY=1')).rejects.toThrow('ENOENT')
   })
 
-  test.skipIf(!available('systemd-notify') || !available('python3'))(
-    'reaches a real socket by the real one',
-    async () => {
+  describeUnless(needs('systemd-notify', 'python3'), 'with the real one', () => {
+    test('reaches a real socket', async () => {
       const socket = join(directory, 'socket')
       const listener = spawn('python3', ['-c', listen, socket], { stdio: ['ignore', 'pipe', 'inherit'] })
       try {
@@ -81,8 +81,8 @@ describe('notifySystemd', () => {
         listener.kill()
         await closed
       }
-    },
-  )
+    })
+  })
 })
 
 /** Does what systemd does: reads a datagram, and closes the descriptor that comes with a BARRIER=1, on which the sender waits. */
@@ -97,12 +97,3 @@ while True:
         for descriptor in array.array('i', descriptors): os.close(descriptor)
     if b'BARRIER' not in data: print(json.dumps(data.decode()), flush=True)
 `
-
-function available(program: string): boolean {
-  try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
-}

@@ -66,6 +66,8 @@ export class Fill {
   #reservation: Reservation | undefined
   #size: number | undefined
   #received = 0
+  /** Every byte is here. */
+  #whole = false
   /** Every byte is here and has been found right: the last one may go out. */
   #proved = false
   #failure: ProxyError | undefined
@@ -95,6 +97,11 @@ export class Fill {
     return this.#failure
   }
 
+  /** Every byte is here: what remains is to prove and to keep it. */
+  get whole(): boolean {
+    return this.#whole
+  }
+
   get status(): FillStatus {
     return {
       name: this.substitute.narinfo.storePath.name,
@@ -113,6 +120,7 @@ export class Fill {
   /** Gives up; those who follow it get `aborted`. */
   cancel(why: string): void {
     this.#stop.abort(new ProxyError('aborted', why))
+    this.#check?.abort()
   }
 
   /**
@@ -279,6 +287,7 @@ export class Fill {
     const { narinfo, peer } = this.substitute
     const { verifier } = this.#options
     this.#size = this.#received
+    this.#whole = true
     const fileHash = sha256FromDigest(this.#hash.digest())
     const fileRight = narinfo.fileHash === fileHash
     if (fileRight && !peer) {

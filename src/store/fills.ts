@@ -37,12 +37,16 @@ export class Fills {
     return [...this.#running.values()].map((fill) => fill.status)
   }
 
-  /** Waits until nothing is under way or the signal fires, then cancels what is left. Nothing half is kept. */
+  /**
+   * Gives up what is still on its way; what has come whole is proved and kept, unless the signal fires before. Nothing half is kept.
+   */
   async close(signal: AbortSignal): Promise<void> {
     const all = Promise.all([...this.#running.values()].map((fill) => fill.over))
-    const cancelAll = (): void => {
-      for (const fill of this.#running.values()) fill.cancel('store: stopping')
+    const cancel = (also: (fill: Fill) => boolean): void => {
+      for (const fill of this.#running.values()) if (also(fill)) fill.cancel('store: stopping')
     }
+    const cancelAll = (): void => cancel(() => true)
+    cancel((fill) => !fill.whole)
     if (signal.aborted) cancelAll()
     else signal.addEventListener('abort', cancelAll, { once: true })
     await all

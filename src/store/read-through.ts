@@ -116,7 +116,7 @@ export class ReadThrough implements Substituter {
     return this.#fills.status()
   }
 
-  /** Lets running fills finish until the signal fires, then cancels them. */
+  /** Keeps what has come whole, until the signal fires, and gives up everything else. */
   close(signal: AbortSignal): Promise<void> {
     return this.#fills.close(signal)
   }

@@ -42,6 +42,21 @@ test('what was committed is served after a restart, without the upstream', async
   expect((await after.get(url)).body.equals(entry.file)).toBe(true)
 })
 
+test('what had come whole when it was told to stop is proved and kept', async () => {
+  const cache = new SyntheticCache()
+  const upstream = await serve(cache)
+  const options = { keys: [cache.publicKey], strata: [[upstream.url]], shutdown: '30s' }
+  const root = await place()
+  const entry = cache.add({ compression: 'zstd', content: Buffer.alloc(200_000_000) })
+  const before = await startProxy(options, root)
+  await before.nar(entry.hash)
+  await before.stop()
+  await upstream.down()
+
+  const after = await startProxy(options, root)
+  expect((await after.nar(entry.hash)).body.equals(entry.file)).toBe(true)
+})
+
 test('a NAR URL that was handed out is good for ever: after a restart and the loss of everything (cases 62, 80)', async () => {
   const cache = new SyntheticCache()
   const upstream = await serve(cache)

@@ -62,7 +62,9 @@ test('a failed fill is told of, and not joined again', async () => {
   const gone = substitute(() => Promise.reject(new ProxyError('gone', 'one: 404')))
   const first = fills.join(gone, nobody)
   await expect(first.opened).rejects.toMatchObject({ code: 'gone' })
-  expect(fills.join(gone, nobody)).not.toBe(first)
+  const second = fills.join(gone, nobody)
+  expect(second).not.toBe(first)
+  await second.over
   await fills.close(new AbortController().signal)
   expect(failures).toEqual(['gone', 'gone'])
 })

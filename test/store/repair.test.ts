@@ -74,8 +74,8 @@ describe('a crash after', () => {
     await unlink(pathOf(fixture, hello))
 
     store = await fixture.open()
-    await expect(read(store, hello)).rejects.toMatchObject({ code: 'gone' })
 
+    // Evictions take the least recent, so that is where the start looks for one that was cut short.
     expect(await holds(store, hello)).toBe(false)
     expect(await fixture.files()).toEqual([])
     expect(store.stats()).toMatchObject({ bytes: 0, nars: 0, narinfos: 1 })

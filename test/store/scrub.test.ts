@@ -51,14 +51,14 @@ test('brings rows and files in agreement', async () => {
   const [good, lost, stray] = [fixture.add(), fixture.add(), fixture.add()]
   await put(store, good)
   await put(store, lost)
-  await unlink(pathOf(fixture, lost))
   const [nar, narinfo] = [pathOf(fixture, good), `${pathOf(fixture, good)}.narinfo`]
-  await unlink(narinfo)
   const at = pathOf(fixture, stray)
   await put(store, stray)
   await store.close()
   // As an old backup of the catalogue would have it.
   store = await fixture.open()
+  await unlink(pathOf(fixture, lost))
+  await unlink(narinfo)
   await unlink(at)
   await expect(read(store, stray)).rejects.toMatchObject({ code: 'gone' })
   await writeFile(at, stray.file)

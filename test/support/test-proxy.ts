@@ -18,6 +18,8 @@ export interface TestProxyOptions {
   readonly strata?: readonly (readonly (string | URL)[])[]
   /** Peers of the first stratum, each with its addresses. */
   readonly peers?: readonly (readonly (string | URL)[])[]
+  /** How long a stop waits; default 1s. */
+  readonly shutdown?: string
   /** Lines for `[server]`, `[store]` and `[[strata]]` (all of them). */
   readonly server?: string
   readonly store?: string
@@ -142,7 +144,16 @@ export function openAnswer(url: string, headers: Readonly<Record<string, string>
 }
 
 function toml(
-  { keys, strata = [], peers = [], server = '', store = '', stratum = '', upstream = '' }: TestProxyOptions,
+  {
+    keys,
+    strata = [],
+    peers = [],
+    shutdown = '1s',
+    server = '',
+    store = '',
+    stratum = '',
+    upstream = '',
+  }: TestProxyOptions,
   root: string,
 ): string {
   const list = (values: readonly (string | URL)[]): string => JSON.stringify(values.map(String))
@@ -155,7 +166,7 @@ function toml(
       ...urls.flatMap((url) => ['[[strata.upstreams]]', `url = ${JSON.stringify(String(url))}`, upstream]),
     ].join('\n')
   return [
-    `[server]\nlisten = ["127.0.0.1:0"]\nshutdown = "1s"\n${server}`,
+    `[server]\nlisten = ["127.0.0.1:0"]\nshutdown = "${shutdown}"\n${server}`,
     `[store]\npath = ${JSON.stringify(root)}\nmin_free = "1B"\n${store}`,
     `[trust]\nkeys = ${list(keys)}\n${keys.length === 0 ? 'allow_unsigned = true' : ''}`,
     ...(strata.length > 0 ? strata : [[]]).map(stratumOf),
