@@ -1,9 +1,9 @@
 // The parts of the program that commands start, as compose.ts makes them: what each command needs of them and no more.
 
+import type { Service, Surroundings } from '../compose.ts'
 import type { Config } from '../config.ts'
 import type { Finding } from '../doctor/finding.ts'
 import type { Explanation } from '../explanation.ts'
-import type { Log } from '../log.ts'
 import type { StoreHash } from '../nix/store-path.ts'
 
 export interface Program {
@@ -24,24 +24,6 @@ export interface Program {
     surroundings: Pick<Surroundings, 'log' | 'version' | 'stateDir'>,
     signal: AbortSignal,
   ): Promise<readonly Finding[]>
-}
-
-/** What of the machine and the process the parts need to know. */
-export interface Surroundings {
-  readonly log: Log
-  readonly hostname: string
-  readonly version: string
-  /** Where the store is unless the configuration says. */
-  readonly stateDir: string
-  /** Descriptors of sockets that systemd opened for us. */
-  readonly listenFds: readonly number[]
-}
-
-export interface Service {
-  start(): Promise<void>
-  stop(): Promise<void>
-  /** Where it listens, once it has started. */
-  readonly addresses: readonly string[]
 }
 
 /** The store, for the commands that look after it. */

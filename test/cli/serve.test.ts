@@ -5,7 +5,7 @@ import { join } from 'node:path'
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
 
-import type { Service, Surroundings } from '../../src/cli/program.ts'
+import type { Service, Surroundings } from '../../src/compose.ts'
 import { nixosKey } from '../../src/config-schema.ts'
 import type { Config } from '../../src/config.ts'
 import { ProxyError } from '../../src/errors.ts'

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
-import type { Listed, Program, Repaired, Scrubbed, Store, Surroundings } from '../../src/cli/program.ts'
+import type { Listed, Program, Repaired, Scrubbed, Store } from '../../src/cli/program.ts'
+import type { Surroundings } from '../../src/compose.ts'
 import type { Config } from '../../src/config.ts'
 import { ProxyError } from '../../src/errors.ts'
 import { isStoreHash, type StoreHash } from '../../src/nix/store-path.ts'
