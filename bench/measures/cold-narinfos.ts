@@ -16,7 +16,7 @@ export const coldNarinfos: Measure = {
     const directory = await bench.scratch('cold-narinfos')
     const seconds = bench.short ? 1 : 2
     // More than anybody can ask for in that time.
-    const [many, few] = bench.short ? [30_000, 12_000] : [50_000, 20_000]
+    const [many, few] = bench.short ? [15_000, 8000] : [50_000, 20_000]
     /** Names that nobody has heard of before this round. */
     const fresh = async (count: number, round: number): Promise<string> => {
       const entries = await bench.cache.paths(`cold-${count}-${round}`, count)

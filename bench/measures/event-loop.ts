@@ -23,7 +23,7 @@ export const eventLoop: Measure = {
     const size = (bench.short ? 8 : 256) * mebibyte
     const held = await bench.cache.nar(`hit-${size}`, size)
     const coming = await bench.cache.nar(`miss-${size}`, size)
-    const hashes = (await bench.cache.paths('hit', 2000)).map(({ hash }) => hash)
+    const hashes = (await bench.cache.paths('hit', bench.short ? 200 : 2000)).map(({ hash }) => hash)
     const paths = await writePaths(join(directory, 'paths'), hashes)
     const seconds = bench.short ? 2 : 10
     const imports = [join(import.meta.dirname, '..', 'loop-delay.js')]

@@ -7,7 +7,6 @@ import { atLeast, type Measure } from '../measure.ts'
 import { medians, type Turns } from '../rounds.ts'
 import { turnsOf, withAll } from './all-in-front.ts'
 
-const names = 2000
 const connections = 64
 
 export const narinfoHits: Measure = {
@@ -15,6 +14,7 @@ export const narinfoHits: Measure = {
   name: 'narinfo-hits',
   run: async (bench) => {
     const directory = await bench.scratch('narinfo-hits')
+    const names = bench.short ? 200 : 2000
     const hashes = (await bench.cache.paths('hit', names)).map(({ hash }) => hash)
     const paths = await writePaths(join(directory, 'paths'), hashes)
     return withAll(bench, directory, async (running) => {

@@ -248,7 +248,7 @@ export class Fill {
   async #receive(reservation: Reservation): Promise<void> {
     const { narinfo, peer } = this.substitute
     // From a peer the client waits for NarHash, so proving keeps pace with receiving; else it may come after.
-    if (peer) this.#check = this.#options.verifier.check(reservation.path, narinfo)
+    if (peer && narinfo.compression !== 'none') this.#check = this.#options.verifier.check(reservation.path, narinfo)
     let reserved = narinfo.fileSize ?? 0
     const writer = new GatheredWriter({
       file: reservation.file,
@@ -289,6 +289,11 @@ export class Fill {
     this.#size = this.#received
     this.#whole = true
     const fileHash = sha256FromDigest(this.#hash.digest())
+    // What travels as it is has been hashed on the way.
+    if (narinfo.compression === 'none') {
+      if (fileHash === narinfo.narHash && this.#received === narinfo.narSize) return 'nar'
+      throw new ProxyError('damaged', `${this.#source.from}: the NAR does not have its NarHash`)
+    }
     const fileRight = narinfo.fileHash === fileHash
     if (fileRight && !peer) {
       // Nothing more is owed to those who follow; whether it is kept is decided by what was signed.
