@@ -182,6 +182,17 @@ export class Catalogue {
     return this.#statements.heldInShard.all(letters, `${letters}~`)
   }
 
+  /** The first two letters of all hashes that there are rows of. */
+  shards(): readonly string[] {
+    const shards: string[] = []
+    for (let last = ''; ;) {
+      const shard = this.#statements.nextHash.get(last)?.slice(0, 2)
+      if (shard === undefined) return shards
+      shards.push(shard)
+      last = `${shard}~`
+    }
+  }
+
   /** Runs several changes in one transaction. */
   atOnce(changes: () => void): void {
     this.#database.transaction(changes)()
@@ -240,6 +251,7 @@ export const questions = {
   markRows: `UPDATE entries SET kept = ? WHERE hash = ? AND kept <> ?`,
   heldAfter: `SELECT ${columns} FROM entries WHERE id > ? AND size IS NOT NULL ORDER BY id LIMIT ?`,
   heldInShard: `SELECT hash, nar FROM entries WHERE hash BETWEEN ? AND ? AND size IS NOT NULL`,
+  nextHash: `SELECT hash FROM entries WHERE hash > ? ORDER BY hash LIMIT 1`,
   totals: `SELECT bytes, kept_bytes AS keptBytes, nars, bare FROM totals`,
   meta: `SELECT value FROM meta WHERE key = ?`,
   setMeta: `INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)`,
@@ -266,6 +278,7 @@ function prepare(database: Database.Database) {
     markRows: database.prepare<[number, string, number]>(questions.markRows),
     heldAfter: database.prepare<[number, number], HeldRow>(questions.heldAfter),
     heldInShard: database.prepare<[string, string], RowKey>(questions.heldInShard),
+    nextHash: database.prepare<[string], string>(questions.nextHash).pluck(),
     totals: database.prepare<[], Totals>(questions.totals),
     meta: database.prepare<[string], string>(questions.meta).pluck(),
     setMeta: database.prepare<[string, string]>(questions.setMeta),

@@ -13,6 +13,7 @@ import { narFileName, narIdentity, parseNarFileName } from '../nix/nar-url.ts'
 import { parseNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import { isStoreHash } from '../nix/store-path.ts'
 import type { Row } from './catalogue.ts'
+import { syncDirectory } from './durable.ts'
 import { narColumn } from './held-nar.ts'
 import { commitEnding, marks, sidecarEnding, type Layout } from './layout.ts'
 import type { NarinfoMemory } from './narinfo-memory.ts'
@@ -57,7 +58,11 @@ export async function sweep(parts: RepairParts): Promise<Repaired> {
     if (!name.endsWith(commitEnding)) continue
     // `<file>.<n>.commit`
     const file = name.slice(0, -commitEnding.length).replace(/\.\d+$/, '')
-    if (parseNarFileName(file)) await settle(parts, file, repaired)
+    if (!parseNarFileName(file)) continue
+    // A program that was killed may have moved it without waiting for the disk; its row must not come before that.
+    await parts.shelves.makeShard(file)
+    await syncDirectory(parts.layout.shard(file))
+    await settle(parts, file, repaired)
   }
   // Eviction takes the least recently used first, one at a time, and its files before its row.
   const next = parts.catalogue.ask((index) => index.leastRecent(filesAtOnce)) ?? []
@@ -70,13 +75,15 @@ export async function sweep(parts: RepairParts): Promise<Repaired> {
 }
 
 /**
- * Goes through all directories and settles whatever has no row or no file; opens nothing else. Marks are read first, so that nothing
- * pinned gets a row that may be evicted. Rejects with the signal's reason, by the file system, or with a ProxyError of the catalogue.
+ * Goes through all directories, also those that are gone and whose rows are not, and settles whatever has no row or no file; opens
+ * nothing else. Marks are read first, so that nothing pinned gets a row that may be evicted. Rejects with the signal's reason, by the
+ * file system, or with a ProxyError of the catalogue.
  */
 export async function reconcile(parts: RepairParts, signal: AbortSignal): Promise<Repaired> {
   const { layout, catalogue } = parts
   const repaired = nothingYet()
-  for (const letters of (await listed(layout.nars)).filter((name) => name.length === 2)) {
+  const there = (await listed(layout.nars)).filter((name) => name.length === 2)
+  for (const letters of new Set([...there, ...catalogue.must((index) => index.shards())])) {
     signal.throwIfAborted()
     const names = new Set(await listed(layout.shard(letters)))
     readMarks(parts, names)

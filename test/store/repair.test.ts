@@ -110,6 +110,19 @@ describe('after a power cut', () => {
     expect([...store.list()].map(({ from }) => from)).toEqual(['upstream', 'store'])
   })
 
+  test('NARs whose directory was not yet on the disk have no row any more', async () => {
+    const fixture = await storeFixture()
+    const [kept, lost] = await cut(fixture, 'another boot')
+    await rm(dirname(pathOf(fixture, kept!)), { recursive: true })
+
+    const store = await fixture.open()
+    await store.settled()
+
+    expect(store.stats()).toMatchObject({ bytes: 20_000, nars: 1 })
+    expect(await holds(store, kept!)).toBe(false)
+    expect(await read(store, lost!)).toEqual(lost!.file)
+  })
+
   test('they are found by the next start when this one is too short for it', async () => {
     const fixture = await storeFixture()
     const [, lost] = await cut(fixture, 'another boot')
