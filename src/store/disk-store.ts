@@ -1,6 +1,6 @@
 // The store: what we hold on disk, as a Substituter, and the place where new NARs are put.
 
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 
 import { ProxyError } from '../errors.ts'
 import type { StoreEntry } from '../explanation.ts'
@@ -13,6 +13,7 @@ import type { StoreHash } from '../nix/store-path.ts'
 import type { Asking, Substitute, Substituter, Wanted } from '../substituter.ts'
 import type { Checked } from './catalogue.ts'
 import { entriesOfRows } from './dossier.ts'
+import { makeDirectory } from './durable.ts'
 import { Eviction, type Evicted } from './eviction.ts'
 import { narColumn } from './held-nar.ts'
 import { Holdings } from './holdings.ts'
@@ -143,7 +144,7 @@ export class DiskStore implements Substituter {
     this.#ledger = ledger
     this.#holdings = new Holdings({ name: this.name, storeDir, memory, catalogue, shelves, trust, ledger, health, log })
     const eviction = new Eviction({ ...options, layout, catalogue, shelves, memory, ledger, health })
-    const marks = new Marks({ layout, catalogue, health })
+    const marks = new Marks({ layout, catalogue, shelves, health })
     this.#eviction = eviction
     this.#marks = marks
     this.#reservations = new Reservations({
@@ -363,7 +364,7 @@ export class DiskStore implements Substituter {
   async #start(): Promise<void> {
     const { top, incoming, nars } = this.#layout
     for (const path of [top, incoming, nars]) {
-      await mkdir(path, { recursive: true }).catch((error: unknown) => {
+      await makeDirectory(path).catch((error: unknown) => {
         // On a disk that takes nothing the store serves what it has.
         if (systemCode(error) === 'EROFS') return
         throw new ProxyError('store-failed', `store: ${path} cannot be made`, { cause: error })

@@ -1,17 +1,19 @@
 // What is never evicted: store paths marked by an empty file in the directory of their NARs, so that a mark outlives the catalogue.
 
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 
 import type { StoreHash } from '../nix/store-path.ts'
 import { syncDirectory } from './durable.ts'
 import type { Layout, Mark } from './layout.ts'
 import { keptBits } from './schema.ts'
+import type { Shelves } from './shelves.ts'
 import type { SteadyCatalogue } from './steady-catalogue.ts'
 import type { StoreHealth } from './store-health.ts'
 
 export interface MarksOptions {
   readonly layout: Layout
   readonly catalogue: SteadyCatalogue
+  readonly shelves: Shelves
   readonly health: StoreHealth
 }
 
@@ -35,9 +37,9 @@ export class Marks {
   }
 
   async #change(hash: StoreHash, mark: Mark, change: (path: string) => Promise<void>): Promise<void> {
-    const { layout, health } = this.#options
+    const { layout, shelves, health } = this.#options
     try {
-      if ((await mkdir(layout.shard(hash), { recursive: true })) !== undefined) await syncDirectory(layout.nars)
+      await shelves.makeShard(hash)
       await change(layout.mark(hash, mark))
       await syncDirectory(layout.shard(hash))
     } catch (error) {

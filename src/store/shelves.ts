@@ -17,6 +17,11 @@ export class Shelves {
   readonly #layout: Layout
   readonly #changing = new Map<string, Promise<unknown>>()
   readonly #readers = new Map<string, number>()
+  /** Directories of NARs that are being made, by path. */
+  readonly #making = new Map<string, Promise<void>>()
+  /** Changes to the names of these directories, and how many of them are on the disk for good. The first is what a killed program made. */
+  #made = 1
+  #settled = 0
 
   constructor({ layout }: { readonly layout: Layout }) {
     this.#layout = layout
@@ -92,7 +97,7 @@ export class Shelves {
     const { nar, sidecar, shard } = this.#places(file)
     const [tempSidecar, underWay] = [`${temp}${sidecarEnding}`, `${temp}${commitEnding}`]
     try {
-      if ((await mkdir(shard, { recursive: true })) !== undefined) await syncDirectory(this.#layout.nars)
+      await this.makeShard(file)
       await writeSynced(tempSidecar, narinfo)
       await (await open(underWay, 'w')).close()
       await rename(tempSidecar, sidecar)
@@ -105,6 +110,27 @@ export class Shelves {
       throw error
     }
     await rm(underWay, { force: true }).catch(() => {})
+  }
+
+  /**
+   * Makes the directory of a NAR file or store hash. Resolves when it is on the disk for good, also for who finds it made: what he puts
+   * there would go with it.
+   */
+  makeShard(name: string): Promise<void> {
+    const shard = this.#layout.shard(name)
+    const before = this.#making.get(shard)
+    if (before) return before
+    const making = this.#makeShard(shard).finally(() => this.#making.delete(shard))
+    this.#making.set(shard, making)
+    return making
+  }
+
+  async #makeShard(shard: string): Promise<void> {
+    if ((await mkdir(shard, { recursive: true })) !== undefined) this.#made++
+    const made = this.#made
+    if (made === this.#settled) return
+    await syncDirectory(this.#layout.nars)
+    this.#settled = Math.max(this.#settled, made)
   }
 
   /** Replaces the narinfo beside a NAR file. */
