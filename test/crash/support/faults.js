@@ -3,15 +3,15 @@
 //
 //   { "dieAt": 3 }                       kill -9 at the third change to files or rows from now on, before it is made
 //   { "fail": "EIO", "only": "write" }   every such operation fails with this code, as the system's own errors look
-//   { "journal": "/path" }               each change is written there, a line each, and each sync when it is over; NARs that are removed
-//                                        stay as links in /path.removed/
+//   { "journal": "/path" }               each change and each sync is written there, a line when it begins and one when it is done; files
+//                                        that are removed or replaced stay as links in /path.removed/ under the number of the line
 //   { "boot": "x" }                      the boot id that the kernel seems to give
 //
 // Plain JavaScript: the program runs it as it is.
 
 import fs from 'node:fs'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import process from 'node:process'
 
 /** @typedef {{ dieAt?: number, fail?: string, only?: string, journal?: string, boot?: string }} Orders */
@@ -21,6 +21,7 @@ const program = process.argv[1] ?? ''
 /** @type {Orders} */
 let orders = {}
 let changes = 0
+let lines = 0
 
 function obey() {
   orders = JSON.parse(fs.readFileSync(file, 'utf8'))
@@ -34,15 +35,16 @@ process.on('SIGUSR2', () => {
 })
 
 /**
- * Called before each operation.
+ * Called before each operation; the result is the number of its line in the journal.
  *
  * @param {string} name
  * @param {readonly unknown[]} subjects
+ * @param {number} [ino] of the file
  */
-function about(name, subjects) {
+function about(name, subjects, ino) {
   const words = subjects.filter((subject) => typeof subject === 'string')
-  if (words.length > 0 && !words.some((word) => word.includes('/v1/') || word.startsWith('row '))) return
-  note([name, ...words])
+  if (words.length > 0 && !words.some((word) => `${word}/`.includes('/v1/') || word.startsWith('row '))) return ''
+  const line = begun(name, words, ino)
   if (orders.fail !== undefined && (orders.only === undefined || orders.only.split(' ').includes(name))) {
     const code = orders.fail
     throw Object.assign(new Error(`${code}: injected, ${name} '${words.join("' -> '")}'`), { code, syscall: name })
@@ -53,21 +55,39 @@ function about(name, subjects) {
     // The signal is taken at the next return to user space; nothing else may be done first.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
   }
+  return line
 }
 
-/** @param {readonly string[]} line */
-function note(line) {
-  if (orders.journal !== undefined) fs.appendFileSync(orders.journal, `${JSON.stringify(line)}\n`)
-}
-
-/** @param {string} path of a file that is about to be removed */
-function remember(path) {
-  if (orders.journal === undefined || !path.includes('/v1/nar/')) return
-  try {
-    fs.linkSync(path, join(`${orders.journal}.removed`, basename(path)))
-  } catch {
-    // It is not there, or was removed before.
+/**
+ * @param {string} op
+ * @param {readonly string[]} words
+ * @param {number | undefined} ino
+ */
+function begun(op, words, ino) {
+  if (orders.journal === undefined || op === 'read' || op === 'run') return ''
+  // There may be another program before or after in the same journal.
+  const line = `${process.pid}.${++lines}`
+  const [path = '', to] = words
+  const changed = to ?? path
+  const existed = fs.existsSync(changed)
+  fs.appendFileSync(orders.journal, `${JSON.stringify({ line, op, path, to, existed, ino })}\n`)
+  if (existed && (op === 'rename' || op === 'rm' || op === 'unlink')) {
+    try {
+      fs.linkSync(changed, join(`${orders.journal}.removed`, line))
+    } catch {
+      // A directory, or it was removed before.
+    }
   }
+  return line
+}
+
+/**
+ * @param {string} line
+ * @param {object} [result]
+ */
+function done(line, result) {
+  if (orders.journal === undefined || line === '') return
+  fs.appendFileSync(orders.journal, `${JSON.stringify({ done: line, ...result })}\n`)
 }
 
 /** @type {Record<string, any>} */
@@ -76,9 +96,10 @@ for (const name of ['rename', 'rm', 'unlink', 'link', 'copyFile', 'writeFile', '
   const real = promises[name]
   /** @param {...unknown} words */
   promises[name] = async (...words) => {
-    about(name, words.slice(0, 2))
-    if (name === 'rm' || name === 'unlink') remember(String(words[0]))
-    return real(...words)
+    const line = about(name, name === 'writeFile' ? words.slice(0, 1) : words.slice(0, 2))
+    const result = await real(...words)
+    done(line, { made: result !== undefined })
+    return result
   }
 }
 const readFile = promises['readFile']
@@ -87,8 +108,8 @@ promises['readFile'] = async (...words) =>
   words[0] === '/proc/sys/kernel/random/boot_id' && orders.boot !== undefined ? orders.boot : readFile(...words)
 
 const open = promises['open']
-/** @type {WeakMap<object, string>} */
-const paths = new WeakMap()
+/** @type {WeakMap<object, { path: string, ino: number }>} */
+const files = new WeakMap()
 let patched = false
 /**
  * @param {string} path
@@ -96,9 +117,10 @@ let patched = false
  * @param {...unknown} more
  */
 promises['open'] = async (path, flags, ...more) => {
-  about(flags === undefined || flags === 'r' ? 'read' : 'open', [path])
+  const line = about(flags === undefined || flags === 'r' ? 'read' : 'open', [path])
   const handle = await open(path, flags, ...more)
-  paths.set(handle, path)
+  files.set(handle, { path, ino: fs.fstatSync(handle.fd).ino })
+  done(line)
   if (!patched) patch(Object.getPrototypeOf(handle))
   return handle
 }
@@ -113,10 +135,10 @@ function patch(prototype) {
      * @param {...unknown} words
      */
     prototype[name] = async function (...words) {
-      const path = paths.get(this) ?? ''
-      about(name.startsWith('write') ? 'write' : name, [path])
+      const { path = '', ino } = files.get(this) ?? {}
+      const line = about(name.startsWith('write') ? 'write' : name, [path], ino)
       const result = await real.apply(this, words)
-      if (name.endsWith('sync')) note(['synced', path])
+      done(line)
       return result
     }
   }
