@@ -14,7 +14,7 @@ import { Load, randomBy, seedOf } from './support/load.ts'
 import { cutPower, type Lost } from './support/power-cut.ts'
 import { inventory, Program, type Inventory, scratch } from './support/program.ts'
 
-const cuts = 8
+const cuts = 6
 const clients = 8
 /** Answers after which the power is cut at the earliest and at the latest, and milliseconds on top. */
 const [fewest, most, longest] = [3, 50, 40]
