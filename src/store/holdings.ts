@@ -99,6 +99,9 @@ export class Holdings implements Opener {
     return (failure) => {
       over()
       if (failure?.code === 'damaged') void this.drop(held).catch(() => {})
+      if (failure?.code !== 'store-failed') return
+      const which = `${failure.message} (${held.narinfo.storePath.path})`
+      this.#options.health.failed('disk', new ProxyError('store-failed', which, { cause: failure }))
     }
   }
 

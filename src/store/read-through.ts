@@ -12,6 +12,7 @@ import { narIdentity, sameNar } from '../nix/nar-url.ts'
 import type { StoreHash } from '../nix/store-path.ts'
 import type { Asking, ByteRange, Nar, Substitute, Substituter, Wanted } from '../substituter.ts'
 import { Trail } from '../trail.ts'
+import { ContinuedBody } from './continued-body.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { Fill, FillStatus, Rest } from './fill.ts'
 import { Fills } from './fills.ts'
@@ -121,13 +122,14 @@ export class ReadThrough implements Substituter {
     return this.#fills.close(signal)
   }
 
-  /** A held NAR; should its file have gone or be altered, which shows when it is opened, it is fetched again. */
+  /** A held NAR; should its file have gone or be altered, or not be readable, what is missing of it is fetched again. */
   #orAnew(held: Substitute, wanted: Wanted, loop: readonly string[]): Substitute {
     return {
       ...held,
       open: async (range, signal) => {
         try {
-          return await held.open(range, signal)
+          const nar = await held.open(range, signal)
+          return { ...nar, body: this.#goingOn(nar.body, wanted, loop, range, signal) }
         } catch (error) {
           const code = codeOf(error)
           if (code !== 'gone' && code !== 'store-failed') throw error
@@ -140,6 +142,27 @@ export class ReadThrough implements Substituter {
         }
       },
     }
+  }
+
+  /** The bytes of a held NAR, and where they cannot be read any further, the rest from the strata. */
+  #goingOn(
+    first: Nar['body'],
+    wanted: Wanted,
+    loop: readonly string[],
+    range: ByteRange | undefined,
+    signal: AbortSignal,
+  ): Nar['body'] {
+    const rest = async (position: number, error: unknown): Promise<Nar['body']> => {
+      const code = codeOf(error)
+      if ((code !== 'store-failed' && code !== 'damaged') || signal.aborted) throw error
+      const found = await this.#ask(wanted, { signal, trail: new Trail(), loop })
+      if (!found) throw error
+      const start = (range?.start ?? 0) + position
+      const left: ByteRange = range?.end === undefined ? { start } : { start, end: range.end }
+      // Past the store: a file that is there and cannot be read would only be found again.
+      return (await this.#pass(found, this.#elsewhere(wanted, loop), left, signal)).body
+    }
+    return new ContinuedBody({ first, rest })
   }
 
   /** An answer that was given lately and can still be followed by its NAR. */
@@ -194,7 +217,10 @@ export class ReadThrough implements Substituter {
     const wanted: Wanted = { hash: found.narinfo.storePath.hash, nar: narIdentity(found.narinfo) }
     // The narinfo may have been handed out before the fill that has ended since.
     const held = await this.#options.store.find(wanted, { signal, trail: new Trail(), loop: [] })
-    if (held) return held.open(range, signal)
+    if (held) {
+      const nar = await held.open(range, signal)
+      return { ...nar, body: this.#goingOn(nar.body, wanted, loop, range, signal) }
+    }
     const elsewhere = this.#elsewhere(wanted, loop)
     const fill = this.#fills.join(found, elsewhere)
     try {
