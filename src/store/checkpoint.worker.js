@@ -17,7 +17,10 @@ parentPort?.on('message', () => {
     } finally {
       database.close()
     }
-  } catch {
-    // Busy, full, gone: the next time, or the thread that writes when the log has grown too long.
+    parentPort?.postMessage(undefined)
+  } catch (error) {
+    // Busy, gone, damaged: the next time, or the thread that writes notices it itself.
+    if (!(error instanceof Sqlite.SqliteError) || !/^SQLITE_(IOERR|FULL)/.test(error.code)) return
+    parentPort?.postMessage({ code: error.code, message: error.message })
   }
 })

@@ -7,32 +7,45 @@ import { Worker } from 'node:worker_threads'
 const after = 5000
 const changesAtMost = 50
 
+/** What came of a checkpoint: undefined when it was made. */
+export type CheckpointFailure = { readonly code: string; readonly message: string } | undefined
+
+export interface CheckpointerOptions {
+  readonly path: string
+  /** Told of each checkpoint that was made, or that the disk refused. Nobody else hears of that: changes succeed all the same. */
+  readonly over?: ((failure: CheckpointFailure) => void) | undefined
+}
+
 export class Checkpointer {
-  readonly #path: string
+  readonly #options: CheckpointerOptions
   #worker: Worker | undefined
-  #failed = false
+  #closed = false
   #changes = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor({ path }: { readonly path: string }) {
-    this.#path = path
+  constructor(options: CheckpointerOptions) {
+    this.#options = { ...options }
   }
 
   /** Something was written. */
   changed(): void {
-    if (this.#failed) return
+    if (this.#closed) return
     this.#changes++
     if (this.#changes >= changesAtMost) return this.#ask()
-    if (this.#timer) return
-    this.#timer = setTimeout(() => this.#ask(), after)
-    this.#timer.unref()
+    this.#arm()
   }
 
   /** Resolves when the thread has ended. */
   async close(): Promise<void> {
-    this.#failed = true
+    this.#closed = true
     clearTimeout(this.#timer)
     await this.#worker?.terminate()
+  }
+
+  #arm(): void {
+    if (this.#timer || this.#closed) return
+    this.#timer = setTimeout(() => this.#ask(), after)
+    this.#timer.unref()
   }
 
   #ask(): void {
@@ -44,10 +57,18 @@ export class Checkpointer {
   }
 
   #hire(): Worker {
-    const worker = new Worker(new URL('checkpoint.worker.js', import.meta.url), { workerData: { path: this.#path } })
-    // SQLite itself makes a checkpoint when the log has grown too long; see catalogue.ts.
+    const { path, over } = this.#options
+    const worker = new Worker(new URL('checkpoint.worker.js', import.meta.url), { workerData: { path } })
+    worker.on('message', (failure: CheckpointFailure) => {
+      if (this.#closed) return
+      over?.(failure)
+      // Also when nothing is written any more: else nobody would see that the disk is well again.
+      if (failure) this.#arm()
+    })
+    // It could not begin, for want of descriptors: the next change hires another. Meanwhile SQLite itself makes a checkpoint when the
+    // log has grown too long; see catalogue.ts.
     worker.on('error', () => {
-      this.#failed = true
+      if (this.#worker === worker) this.#worker = undefined
     })
     worker.unref()
     return worker

@@ -58,7 +58,10 @@ export class Rebuild {
         this.#log.info('store: catalogue and files agree', { ...repaired })
       } catch (error) {
         repaired = undefined
-        if (codeOf(error) === 'aborted') return undefined
+        const code = codeOf(error)
+        if (code === 'aborted') return undefined
+        // The catalogue's own troubles have been warned of.
+        if (code === 'store-full' || code === 'store-failed') continue
         this.#log.warn(`store: the files could not all be looked at: ${chain(error)}`)
       }
     }

@@ -48,7 +48,15 @@ export class SteadyCatalogue {
     this.#begun = begun
     this.#log = log
     this.#clock = clock
-    this.#checkpointer = new Checkpointer({ path: layout.catalogue })
+    this.#checkpointer = new Checkpointer({
+      path: layout.catalogue,
+      over: (failure) => {
+        if (!failure) health.works('checkpoint')
+        // While it cannot be written at all, this is no news.
+        else if (!health.ails('catalogue'))
+          health.failed('checkpoint', new Sqlite.SqliteError(failure.message, failure.code))
+      },
+    })
   }
 
   /** False while NARs may be on disk that the catalogue knows nothing of: then a miss in it is no miss. */

@@ -5,8 +5,11 @@ import { OncePer, silentLog, type Log } from '../log.ts'
 import { diskError } from './gathered-writer.ts'
 import { Sqlite } from './sqlite.js'
 
-/** `room`: the budget or the free space; `disk`: files cannot be written; `catalogue`: SQLite. */
-export type Part = 'room' | 'disk' | 'catalogue'
+/**
+ * `room`: the budget or the free space; `disk`: files cannot be written or read; `catalogue`: SQLite; `checkpoint`: SQLite takes changes,
+ * and cannot bring them from its log into the catalogue's file.
+ */
+export type Part = 'room' | 'disk' | 'catalogue' | 'checkpoint'
 /** `full`: hits are served, nothing is kept. `failed`: the same, and somebody has to look after it. */
 export type StoreState = 'ok' | 'full' | 'failed'
 
@@ -50,6 +53,11 @@ export class StoreHealth {
       this.#log.warn(trouble.message, { part })
     }
     return trouble
+  }
+
+  /** Whether something is known to be the matter with this part. */
+  ails(part: Part): boolean {
+    return this.#troubles.has(part)
   }
 
   /** Notes that it works. */
