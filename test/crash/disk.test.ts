@@ -1,105 +1,32 @@
 // The whole program on a disk that is full, read-only or failing, with files altered under it: what is cached is served, what is not is
 // passed through, the operator hears of it once, and it passes by itself.
 
-import { spawnSync } from 'node:child_process'
+import { spawnSync, type SpawnSyncReturns } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdir, rm, truncate, writeFile } from 'node:fs/promises'
-import { Agent, request } from 'node:http'
+import { Agent } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
 
 import { expect, onTestFinished, test } from 'vitest'
 
-import { describeUnless } from '../support/needs.ts'
-import { startScriptedUpstream, type ScriptedUpstream } from '../support/scripted-upstream.ts'
-import { SyntheticCache, type SyntheticEntry } from '../support/synthetic-cache.ts'
-import { Program, scratch, type ProgramOptions } from './support/program.ts'
-
-interface Rig {
-  readonly cache: SyntheticCache
-  readonly upstream: ScriptedUpstream
-  readonly program: Program
-  readonly add: () => SyntheticEntry
-}
-
-async function rig(more: Partial<ProgramOptions> = {}): Promise<Rig> {
-  const cache = new SyntheticCache()
-  const upstream = await startScriptedUpstream({ cache })
-  onTestFinished(() => upstream.close())
-  const store = more.store ?? join(await scratch(), 'store')
-  const program = await Program.start({ upstream: upstream.url, key: cache.publicKey, ...more, store })
-  return { cache, upstream, program, add: () => cache.add({ content: randomBytes(100_000) }) }
-}
-
-/** Asks for a path until it is on disk. */
-async function fetched({ program, add }: Rig): Promise<SyntheticEntry> {
-  const entry = add()
-  await expectServed(program, entry)
-  while ((await program.json<{ fills: unknown[] }>('')).fills.length > 0) await turn()
-  expect(await isHeld(program, entry)).toBe(true)
-  return entry
-}
-
-async function expectServed(program: Program, entry: SyntheticEntry): Promise<void> {
-  expect((await program.nar(entry.hash))?.equals(entry.file)).toBe(true)
-}
-
-async function isHeld(program: Program, entry: SyntheticEntry): Promise<boolean> {
-  const got = await program.nar(entry.hash, true)
-  if (got) expect(got.equals(entry.file)).toBe(true)
-  return got !== undefined
-}
-
-async function state(program: Program): Promise<string> {
-  return (await program.json<{ store: string }>('health')).store
-}
-
-/**
- * The trouble lasts: what is held is served without asking anybody, what is not is passed through, more than once, and one warning, the
- * metric and /health say so.
- */
-async function expectDegraded(
-  { program, upstream, add }: Rig,
-  held: SyntheticEntry,
-  is: 'full' | 'failed',
-  sinceStart = false,
-): Promise<void> {
-  const said = program.warnings().length
-  const asked = upstream.count(held.narPath)
-  for (let tries = 0; tries < 3; tries++) {
-    const other = add()
-    await expectServed(program, other)
-    await expectServed(program, held)
-    while ((await program.json<{ fills: unknown[] }>('')).fills.length > 0) await turn()
-  }
-  expect(upstream.count(held.narPath)).toBe(asked)
-  expect(await state(program)).toBe(is)
-  expect(await program.metric('substrata_store_ok')).toBe(0)
-  await expect.poll(() => program.metric('substrata_fills_total{outcome="unkept"}')).toBeGreaterThan(2)
-  if (sinceStart) expect(program.warnings().length).toBe(said)
-  else expect(program.warnings().slice(said)).toHaveLength(1)
-}
-
-/** The cause has gone: what is asked for is kept again. */
-async function expectHealed(rig: Rig): Promise<void> {
-  const { program } = rig
-  // What the file system has free is looked at once a second; the first to be kept again says that it works.
-  await expect
-    .poll(
-      async () => {
-        const entry = rig.add()
-        await expectServed(program, entry)
-        while ((await program.json<{ fills: unknown[] }>('')).fills.length > 0) await turn()
-        return isHeld(program, entry)
-      },
-      { timeout: 30_000 },
-    )
-    .toBe(true)
-  await expect.poll(() => state(program), { timeout: 10_000 }).toBe('ok')
-  expect(await program.metric('substrata_store_ok')).toBe(1)
-}
+import { describeUnless, needs } from '../support/needs.ts'
+import type { SyntheticEntry } from '../support/synthetic-cache.ts'
+import { answerOf, type Answer } from '../support/test-proxy.ts'
+import { main, Program, scratch } from './support/program.ts'
+import {
+  expectDegraded,
+  expectHealed,
+  expectServed,
+  fetched,
+  isHeld,
+  narUrl,
+  rig,
+  settled,
+  state,
+  type Rig,
+} from './support/rig.ts'
 
 function lackOfNamespace(): string | undefined {
   const tried = spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'none', '/mnt'])
@@ -180,48 +107,64 @@ test('EIO at every read: what cannot be read is fetched again for whoever asks (
   expect(await isHeld(all.program, held)).toBe(true)
 })
 
-test('no descriptors left: who is connected is answered, and it passes when they are given back (case 120)', async () => {
-  const all = await rig()
-  const held = await fetched(all)
-  const { program } = all
-  // Not from the start: it opens many files at once to load its own code.
-  const limit = (await readdir(`/proc/${program.pid}/fd`)).length + 20
-  expect(spawnSync('prlimit', ['--pid', String(program.pid), `--nofile=${limit}`]).status).toBe(0)
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  onTestFinished(() => agent.destroy())
-  const narinfo = (): Promise<number> =>
-    new Promise((resolve, reject) => {
-      const asking = request(`${program.url}/${held.hash}.narinfo`, { agent }, (response) => {
-        response.resume()
-        response.on('end', () => resolve(response.statusCode ?? 0))
-      })
-      asking.on('error', reject)
-      asking.end()
-    })
-  expect(await narinfo()).toBe(200)
-  const { hostname, port } = new URL(program.url)
-  const idle: Socket[] = []
-  onTestFinished(() => idle.forEach((socket) => socket.destroy()))
-  for (let count = 0; count < 150; count++) {
-    const socket = connect(Number(port), hostname)
-    socket.on('error', () => {})
-    idle.push(socket)
-    await once(socket, 'connect')
+describeUnless(needs('prlimit'), 'no descriptors left', () => {
+  /** A client that is connected, on a program that can open nothing more until `giveBack`. */
+  async function starved({ program }: Rig): Promise<{ ask: (path: string) => Promise<Answer>; giveBack: () => void }> {
+    // Not from the start: it opens many files at once to load its own code.
+    const limit = (await readdir(`/proc/${program.pid}/fd`)).length + 20
+    expect(spawnSync('prlimit', ['--pid', String(program.pid), `--nofile=${limit}`]).status).toBe(0)
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    onTestFinished(() => agent.destroy())
+    const ask = (path: string): Promise<Answer> => answerOf(`${program.url}/${path}`, {}, 'GET', agent)
+    expect((await ask('ready')).status).toBe(200)
+    const { hostname, port } = new URL(program.url)
+    const idle: Socket[] = []
+    const giveBack = (): void => idle.forEach((socket) => socket.destroy())
+    onTestFinished(giveBack)
+    for (let count = 0; count < 150; count++) {
+      const socket = connect(Number(port), hostname)
+      socket.on('error', () => {})
+      idle.push(socket)
+      await once(socket, 'connect')
+    }
+    return { ask, giveBack }
   }
-  for (let tries = 0; tries < 5; tries++) expect(await narinfo()).toBe(200)
-  for (const socket of idle) socket.destroy()
-  await expect
-    .poll(
-      () =>
-        program.nar(held.hash).then(
-          (got) => got?.equals(held.file),
-          () => false,
-        ),
-      { timeout: 20_000 },
-    )
-    .toBe(true)
-  await expectHealed(all)
-  expect(program.dead).toBe(false)
+
+  test('who is connected is answered, and it passes when they are given back (case 120)', async () => {
+    const all = await rig()
+    const held = await fetched(all)
+    const { ask, giveBack } = await starved(all)
+    for (let tries = 0; tries < 5; tries++) expect((await ask(`${held.hash}.narinfo`)).status).toBe(200)
+    giveBack()
+    const whole = (): Promise<boolean> =>
+      all.program.nar(held.hash).then(
+        (got) => got?.equals(held.file) === true,
+        () => false,
+      )
+    await expect.poll(whole, { timeout: 20_000 }).toBe(true)
+    await expectHealed(all)
+    expect(all.program.dead).toBe(false)
+  })
+
+  test('a NAR on disk that cannot be opened is to be asked for again, not missing, and it passes (case 120)', async () => {
+    const all = await rig()
+    const held = await fetched(all)
+    const url = await narUrl(all.program, held)
+    const { ask, giveBack } = await starved(all)
+    // Nobody else could give it: what is answered is about the disk alone.
+    for (const path of [held.narPath, held.narinfoPath]) all.cache.remove(path)
+    for (let tries = 0; tries < 5; tries++) expect((await ask(url)).status).toBe(502)
+    giveBack()
+    const again = (): Promise<boolean> =>
+      all.program.get(url).then(
+        ({ status, body }) => status === 200 && body.equals(held.file),
+        () => false,
+      )
+    await expect.poll(again, { timeout: 20_000 }).toBe(true)
+    // It says nothing about the disk.
+    expect(await state(all.program)).toBe('ok')
+    await expectHealed(all)
+  })
 })
 
 test.each(['deleted', 'rubbish'])(
@@ -259,4 +202,35 @@ test('NARs deleted, cut short and altered under us are fetched again, or at leas
   for (const entry of entries) await expectServed(all.program, entry)
   for (const entry of entries) await expect.poll(() => isHeld(all.program, entry), { timeout: 20_000 }).toBe(true)
   expect(await state(all.program)).toBe('ok')
+})
+
+test('a NAR altered at the same length: clients refuse it, verify finds it, and it is fetched again (case 124)', async () => {
+  const all = await rig()
+  const { program, upstream, cache } = all
+  const rotten = await fetched(all)
+  const sound = await fetched(all)
+  const nars = join(program.store, 'v1', 'nar')
+  const name = (await readdir(nars, { recursive: true })).find((name) => name.includes(rotten.hash))
+  const file = join(nars, (name ?? '').replace(/\.narinfo$/, ''))
+  const altered = Buffer.from(rotten.file)
+  altered[54_321] = (altered[54_321] ?? 0) ^ 1
+  await writeFile(file, altered)
+  // Nobody hashes what is read from disk but the client, whose NarHash says no.
+  expect((await program.nar(rotten.hash))?.equals(altered)).toBe(true)
+  await program.stop()
+
+  const verify = (): SpawnSyncReturns<string> =>
+    spawnSync(process.execPath, [main, 'verify', '--store', program.store], { encoding: 'utf8' })
+  const first = verify()
+  expect(first.stdout).toContain(`damaged     ${rotten.storePath}\n2 checked: 1 right, 1 damaged, 0 unreadable\n`)
+  expect(first.status).toBe(1)
+
+  const again = await Program.start({ store: program.store, upstream: upstream.url, key: cache.publicKey })
+  expect(await isHeld(again, rotten)).toBe(false)
+  expect(await isHeld(again, sound)).toBe(true)
+  await expectServed(again, rotten)
+  await settled(again)
+  expect(await isHeld(again, rotten)).toBe(true)
+  await again.stop()
+  expect(verify().status).toBe(0)
 })

@@ -150,7 +150,11 @@ describe('health (case 115)', () => {
     const { ask } = await serve({ status: () => now })
     const { status, body } = await ask('/health')
     expect(status).toBe(expected)
-    expect(JSON.parse(body.toString())).toMatchObject({ ok: expected === 200, troubles: [...troubles(now)] })
+    expect(JSON.parse(body.toString())).toMatchObject({
+      ok: expected === 200,
+      store: now.store.state,
+      troubles: [...troubles(now)],
+    })
   })
 })
 

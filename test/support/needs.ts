@@ -14,6 +14,8 @@ const packages = {
   unshare: 'util-linux',
   python3: 'python3',
   'systemd-notify': 'systemd',
+  gcc: 'gcc',
+  prlimit: 'util-linux',
   xz: 'xz-utils',
 } as const
 

@@ -1,7 +1,7 @@
 // The whole proxy in this process, as `serve` composes it: its own directory and port, and a check that it leaves nothing behind.
 
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpRequest, type Agent, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -119,9 +119,14 @@ export async function startProxy(options: TestProxyOptions, root?: string): Prom
 }
 
 /** One request on a connection of its own. */
-export function answerOf(url: string, headers: Readonly<Record<string, string>> = {}, method = 'GET'): Promise<Answer> {
+export function answerOf(
+  url: string,
+  headers: Readonly<Record<string, string>> = {},
+  method = 'GET',
+  agent: Agent | false = false,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const request = httpRequest(url, { headers, method, agent: false }, (response) => {
+    const request = httpRequest(url, { headers, method, agent }, (response) => {
       const parts: Buffer[] = []
       response.on('data', (part: Buffer) => parts.push(part))
       response.on('error', reject)

@@ -12,7 +12,7 @@ import { Sqlite } from '../../../src/store/sqlite.js'
 import { answerOf, type Answer } from '../../support/test-proxy.ts'
 
 /** What runs: another build than that of the repository can be named. */
-const main = process.env['SUBSTRATA_PROGRAM'] ?? join(import.meta.dirname, '..', '..', '..', 'dist', 'main.js')
+export const main = process.env['SUBSTRATA_PROGRAM'] ?? join(import.meta.dirname, '..', '..', '..', 'dist', 'main.js')
 /** Until it listens; the program itself needs a fraction of a second. */
 const startMs = 30_000
 
