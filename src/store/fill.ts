@@ -262,8 +262,12 @@ export class Fill {
     })
     try {
       let arrived = 0
-      for await (const chunk of this.#source.chunks(this.#size)) {
-        arrived += chunk.length
+      const isWhole = async (): Promise<boolean> => {
+        await writer.flush()
+        return sha256FromDigest(this.#hash.copy().digest()) === narinfo.fileHash
+      }
+      for await (const chunk of this.#source.chunks(this.#size, isWhole)) {
+            arrived += chunk.length
         if (arrived > reserved) {
           const more = Math.max(arrived - reserved, (this.#size ?? 0) - reserved)
           await reservation.grow(more)

@@ -66,7 +66,7 @@ export class NarSource {
    */
   async open(start: number): Promise<number | undefined> {
     this.#position = start
-    const { substitute, nar } = await this.#openHedged(start)
+    const { substitute, nar } = await this.#openHedged(this.#options.substitute, start)
     this.#take(substitute, nar)
     return nar.size
   }
@@ -76,29 +76,36 @@ export class NarSource {
    * that dies is followed by another, or by the same once more.
    *
    * @param size of the whole NAR file in bytes, where it is known: neither more nor fewer are taken
+   * @param isWhole whether all that was read so far is the file of FileHash; asked where only FileSize says that it may be
    */
-  async *chunks(size: number | undefined): AsyncGenerator<Uint8Array, void, void> {
+  async *chunks(
+    size: number | undefined,
+    isWhole: () => Promise<boolean> = () => Promise.resolve(false),
+  ): AsyncGenerator<Uint8Array, void, void> {
+    const likely = size ?? this.#options.substitute.narinfo.fileSize ?? Infinity
     for (;;) {
       const nar = this.#nar
       if (!nar) throw new ProxyError('aborted', `${this.from}: the NAR is not open`)
       try {
         for await (const chunk of nar.body) {
-          if (size !== undefined && this.#position + chunk.length > size) {
-            throw new ProxyError('damaged', `${this.from}: the NAR is longer than the ${size} bytes that were promised`)
+          // Nobody needs what comes after the file, and what came before it may well be right.
+          const [within, beyond] = split(chunk, likely - this.#position)
+          if (within.length > 0) {
+            this.#position += within.length
+            yield within
           }
-          this.#position += chunk.length
-          yield chunk
+          if (beyond.length === 0) continue
+          if (this.#position === size || (this.#position === likely && (await isWhole()))) return
+          this.#position += beyond.length
+          yield beyond
         }
         if (size === undefined || this.#position === size) return
         throw new ProxyError('damaged', `${this.from}: the NAR ended after ${this.#position} of ${size} bytes`)
       } catch (error) {
         this.#nar = undefined
         if (this.#options.signal.aborted) throw error
-        if (this.#position === size) {
-          // Every byte is here. Where only the connection broke after them, whether they are right is for their hash to say.
-          if (codeOf(error) === 'damaged') throw error
-          return
-        }
+        // Every byte is here, whatever came after them: whether they are right is for their hash to say.
+        if (this.#position === size) return
         await this.#goOn(error, size)
       }
     }
@@ -126,7 +133,7 @@ export class NarSource {
       try {
         next = await elsewhere(tried, signal)
         if (next && !tried.has(next.from)) {
-          await this.#resume(next, size, last)
+          await this.#resume(next, tried, size, last)
           return
         }
       } catch (error) {
@@ -145,22 +152,34 @@ export class NarSource {
     throw last
   }
 
-  async #resume(next: Substitute, size: number | undefined, why: unknown): Promise<void> {
-    const { signal, log, metrics } = this.#options
-    const nar = await begun(await next.open({ start: this.#position }, signal))
+  async #resume(next: Substitute, tried: ReadonlySet<string>, size: number | undefined, why: unknown): Promise<void> {
+    const { log, metrics } = this.#options
+    const { substitute, nar } = await this.#openHedged(next, this.#position, tried)
     if (size !== undefined && nar.size !== undefined && nar.size !== size) {
       await discard(nar)
-      throw new ProxyError('damaged', `${next.from}: has a NAR of ${nar.size} bytes under this FileHash, not ${size}`)
+      throw new ProxyError(
+        'damaged',
+        `${substitute.from}: has a NAR of ${nar.size} bytes under this FileHash, not ${size}`,
+      )
     }
-    const { path } = next.narinfo.storePath
-    log?.info(`${next.from}: goes on with a NAR that broke off`, { path, at: this.#position, why: messageOf(why) })
+    const { path } = substitute.narinfo.storePath
+    log?.info(`${substitute.from}: goes on with a NAR that broke off`, {
+      path,
+      at: this.#position,
+      why: messageOf(why),
+    })
     metrics?.fills.inc({ outcome: 'continued' })
-    this.#take(next, nar)
+    this.#take(substitute, nar)
   }
 
-  /** The first of two to answer: the giver, and after a hedge (or its failure) whoever else has the same bytes. */
-  async #openHedged(start: number): Promise<Opened> {
-    const { substitute, elsewhere, signal } = this.#options
+  /**
+   * The first of two to answer: a giver, and after a hedge (or its failure) whoever else has the same bytes.
+   *
+   * @param tried of a resume: who has been asked for these bytes before
+   */
+  async #openHedged(substitute: Substitute, start: number, tried?: ReadonlySet<string>): Promise<Opened> {
+    const { elsewhere, signal } = this.#options
+    const avoid = new Set([...(tried ?? []), substitute.from])
     const range = start === 0 ? undefined : { start }
     const [first, second, failed] = [new AbortController(), new AbortController(), new AbortController()]
     let open = false
@@ -171,6 +190,11 @@ export class NarSource {
         if (!signal.aborted && !mine.signal.aborted) broken ??= { substitute: from, nar: dead(answered, error) }
         throw error
       })
+      // Its own narinfo says another length: perhaps a file that was cut short, which whoever has all of it may save a client from.
+      if (!tried && from === substitute && nar.size !== undefined && nar.size !== (from.narinfo.fileSize ?? nar.size)) {
+        failed.abort()
+        await Promise.race([delay(openHedge), another.catch(() => {})])
+      }
       if (open) {
         await discard(nar)
         throw new ProxyError('aborted', `${from.from}: another was faster`)
@@ -184,15 +208,16 @@ export class NarSource {
       .catch(() => {})
       .then(async () => {
         if (open || signal.aborted) throw new ProxyError('aborted', `${substitute.from}: was fast enough`)
-        const other = await elsewhere(new Set([substitute.from]), AbortSignal.any([signal, second.signal]))
-        if (!other) throw new ProxyError('gone', `${substitute.from}: nobody else has this NAR`)
+        const other = await elsewhere(avoid, AbortSignal.any([signal, second.signal]))
+        if (!other || avoid.has(other.from))
+          throw new ProxyError('gone', `${substitute.from}: nobody else has this NAR`)
         return attempt(other, second, first)
       })
     try {
       return await Promise.any([giver, another])
     } catch {
       // It is there, and died before its first byte: it may be gone on with as if it had died later.
-      if (broken) return broken
+      if (broken && !tried) return broken
       const [mine, others] = await Promise.all(
         [giver, another].map((failure) => failure.catch((error: unknown) => error)),
       )
@@ -207,6 +232,12 @@ export class NarSource {
     this.#began = this.#position
     if (!this.#givers.includes(substitute)) this.#givers.push(substitute)
   }
+}
+
+/** The first `count` bytes (none below 0), and the others. */
+function split(bytes: Uint8Array, count: number): readonly [Uint8Array, Uint8Array] {
+  const at = Math.min(bytes.length, Math.max(0, count))
+  return [bytes.subarray(0, at), bytes.subarray(at)]
 }
 
 /** The same NAR once its first bytes are here: a head with nothing after it is no answer yet. */

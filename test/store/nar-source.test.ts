@@ -132,6 +132,14 @@ test('a body longer than it said is cut at what was promised (case 68)', async (
   expect((await read(source(long, [giver('b')]))).equals(file)).toBe(true)
 })
 
+test('one whose length is not that of its narinfo gives way to one that has all of it', async () => {
+  const cut = file.subarray(0, 5000)
+  const short: Substitute = { ...giver('a'), open: () => Promise.resolve({ size: cut.length, body: first(cut) }) }
+  expect((await read(source(short, [giver('b')]))).equals(file)).toBe(true)
+  // FileSize may be what is wrong (case 32).
+  expect((await read(source(short))).equals(cut)).toBe(true)
+})
+
 test('a giver that does not answer is passed by after a hedge, and told to stop (case 85)', async () => {
   let stopped = false
   const silent: Substitute = {
@@ -156,6 +164,18 @@ test('a head with nothing after it is no answer: another is asked after a hedge,
   }
   expect((await read(source(silent, [giver('b')]))).equals(file)).toBe(true)
   expect(stopped).toBe(true)
+})
+
+test('one that hangs where it should go on with a NAR is passed by after a hedge, too (case 85)', async () => {
+  let stopped = false
+  const silent: Substitute = {
+    ...giver('b'),
+    open: (_, signal) => Promise.resolve({ size: file.length, body: silence(signal, () => (stopped = true)) }),
+  }
+  const from = source(giver('a', 3), [silent, giver('c')])
+  expect((await read(from)).equals(file)).toBe(true)
+  expect(stopped).toBe(true)
+  expect(from.givers.map((one) => one.from)).toEqual(['a', 'c'])
 })
 
 test('one that dies before its first byte, with nobody else to ask, is tried again', async () => {
