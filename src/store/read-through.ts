@@ -28,8 +28,10 @@ const knownFor = 24 * 60 * 60_000
 /** NARs whose givers have lied lately, and milliseconds for which these are asked last. */
 const liarsKept = 10_000
 const liarsFor = 60_000
+/** Milliseconds that whoever is beyond doubt may take, before those in doubt are better than nobody. */
+const doubtPatience = 2000
 
-/** Who gave a NAR that turned out wrong: all of it, or a part of it together with others. */
+/** Who gave a NAR that turned out wrong: all of it, or, in this order, parts of it. */
 interface Doubts {
   readonly liars: Set<string>
   readonly suspects: Set<string>
@@ -190,17 +192,20 @@ export class ReadThrough implements Substituter {
     }
   }
 
-  /** Asks the strata: those who lied about this very NAR a moment ago only if nobody else has it. */
+  /** Asks the strata: those who lied about this very NAR a moment ago, or may have, only if nobody else has it. */
   async #ask(wanted: Wanted, asking: Asking): Promise<Substitute | undefined> {
     const { strata } = this.#options
     const doubts = this.#doubts.get(wanted.hash)
-    if (!doubts) return strata.find(wanted, asking)
-    const avoid = new Set([...doubts.liars, ...doubts.suspects, ...(asking.avoid ?? [])])
-    const honest = await strata.find(wanted, { ...asking, avoid }).catch((error: unknown) => {
-      if (asking.signal.aborted) throw error
-      return undefined
-    })
-    return honest ?? strata.find(wanted, asking)
+    for (const doubted of doubts ? inDoubt(doubts) : []) {
+      const avoid = new Set([...doubted, ...(asking.avoid ?? [])])
+      const signal = AbortSignal.any([asking.signal, AbortSignal.timeout(doubtPatience)])
+      const honest = await strata.find(wanted, { ...asking, avoid, signal }).catch((error: unknown) => {
+        if (asking.signal.aborted) throw error
+        return undefined
+      })
+      if (honest) return honest
+    }
+    return strata.find(wanted, asking)
   }
 
   /** The same answer, with a NAR that goes through the store. */
@@ -269,13 +274,14 @@ export class ReadThrough implements Substituter {
     size: number | undefined,
   ): AsyncGenerator<Uint8Array, void, void> {
     const whole = opened ? size : ((await source.open(start)) ?? size)
+    const isRight = (): boolean => sha256FromDigest(seed.copy().digest()) === narinfo.fileHash
     let held: Uint8Array | undefined
-    for await (const chunk of source.chunks(whole)) {
+    for await (const chunk of source.chunks(whole, () => Promise.resolve(isRight()))) {
       if (held) yield held
       seed.update(chunk)
       held = Buffer.from(chunk)
     }
-    if (narinfo.fileHash !== undefined && sha256FromDigest(seed.digest()) !== narinfo.fileHash) {
+    if (narinfo.fileHash !== undefined && !isRight()) {
       const error = new ProxyError('damaged', `${source.from}: the NAR does not have its FileHash`)
       for (const giver of source.givers) giver.blame?.(error)
       throw error
@@ -297,12 +303,24 @@ export class ReadThrough implements Substituter {
       for (const giver of givers) liars.add(giver)
       suspects.clear()
     } else {
-      // One of them lied, nobody can tell which: the last one is asked again, now for all of it. If all were passed over, one who lies and
-      // breaks off would take those with it who went on for him.
-      for (const giver of givers.slice(0, -1)) suspects.add(giver)
+      for (const giver of givers) {
+        // Last is who was so this time.
+        suspects.delete(giver)
+        suspects.add(giver)
+      }
     }
     this.#doubts.set(hash, { liars, suspects })
   }
+}
+
+/**
+ * Whom to pass over, first and then: everybody who took part; and, where nobody else has it, not the last of those of whom one lied. They
+ * are asked for all of it then. Were all of them passed over to the end, one who lies and breaks off would take those with it who
+ * went on for him.
+ */
+function inDoubt({ liars, suspects }: Doubts): readonly (readonly string[])[] {
+  const everybody = [...liars, ...suspects]
+  return suspects.size === 0 ? [everybody] : [everybody, everybody.slice(0, -1)]
 }
 
 type Elsewhere = (avoid: ReadonlySet<string>, signal: AbortSignal) => Promise<Substitute | undefined>

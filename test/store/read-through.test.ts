@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 
 import type { StoreHash } from '../../src/nix/store-path.ts'
 import type { DiskStore, DiskStoreOptions } from '../../src/store/disk-store.ts'
@@ -13,6 +13,7 @@ import { upstreamTo } from '../support/real-upstream.ts'
 import { question } from '../support/scripted-substituter.ts'
 import { startScriptedUpstream, type ScriptedUpstream } from '../support/scripted-upstream.ts'
 import { absentHash, bytesOf, storeHash, testSubstituter } from '../support/substituter-conformance.ts'
+import type { SyntheticEntry } from '../support/synthetic-cache.ts'
 import { storeFixture, type StoreFixture } from './store-fixture.ts'
 
 interface Scene {
@@ -107,28 +108,61 @@ test('a disk with no room: the NAR is passed through, checked, and not kept (cas
   await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
 })
 
-test('who lies and breaks off does not take the honest one with him who went on: he gives it alone the next time', async () => {
+describe('who lies and breaks off, and an honest one who went on for him', () => {
+  test('do not take a third one with them: he gives it alone the next time', async () => {
+    const { readThrough, entry, servers } = await withUpstreams(3)
+    const [liar, honest, third] = servers
+    liar?.script(entry.narPath, { wrongByte: 20_000, cutAfter: 30_000 })
+
+    await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
+    expect(third?.count(entry.narPath)).toBe(0)
+    expect((await narOf(readThrough, entry.hash)).equals(entry.file)).toBe(true)
+    expect([liar, honest, third].map((one) => one?.count(entry.narPath))).toEqual([1, 1, 1])
+  })
+
+  test('are told apart where nobody else has it: the honest one gives it alone the next time', async () => {
+    const { readThrough, entry, servers } = await withUpstreams(2)
+    const [liar, honest] = servers
+    liar?.script(entry.narPath, { wrongByte: 20_000, cutAfter: 30_000 })
+
+    await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
+    expect(honest?.count(entry.narPath)).toBe(1)
+    // At once, before the failed fill is cleared away.
+    expect((await narOf(readThrough, entry.hash)).equals(entry.file)).toBe(true)
+  })
+
+  test('are not passed over for long in favour of one that hangs', async () => {
+    const { readThrough, entry, servers } = await withUpstreams(3)
+    const [liar, , third] = servers
+    liar?.script(entry.narPath, { wrongByte: 20_000, cutAfter: 30_000 })
+    third?.script(/./, { never: true })
+
+    await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
+    expect((await narOf(readThrough, entry.hash)).equals(entry.file)).toBe(true)
+  })
+})
+
+/** A store in front of so many upstreams with the same NAR, asked one after the other. */
+async function withUpstreams(count: number): Promise<{
+  readonly readThrough: ReadThrough
+  readonly entry: SyntheticEntry
+  readonly servers: readonly ScriptedUpstream[]
+}> {
   const fixture = await storeFixture()
-  const [liar, honest] = [
-    await startScriptedUpstream({ cache: fixture.cache }),
-    await startScriptedUpstream({ cache: fixture.cache }),
-  ]
-  const [first, second] = [liar, honest].map(({ url }) => upstreamTo(url, fixture.cache))
-  const strata = new Strata({ strata: [first!, second!].map((substituter) => ({ substituter, hedge: 20_000 })) })
+  const entry = fixture.cache.add({ content: randomBytes(50_000) })
+  const servers = await Promise.all(
+    Array.from({ length: count }, () => startScriptedUpstream({ cache: fixture.cache })),
+  )
+  const upstreams = servers.map(({ url }) => upstreamTo(url, fixture.cache))
+  const strata = new Strata({ strata: upstreams.map((substituter) => ({ substituter, hedge: 20_000 })) })
   const verifier = new Verifier({ threads: 1 })
   const readThrough = new ReadThrough({ store: await fixture.open(), strata, verifier, reachable: () => true })
   onTestFinished(async () => {
     await readThrough.close(AbortSignal.abort())
-    await Promise.all([first!.stop(), second!.stop(), liar.close(), honest.close(), verifier.close()])
+    await Promise.all([...upstreams.map((one) => one.stop()), ...servers.map((one) => one.close()), verifier.close()])
   })
-  const entry = fixture.cache.add({ content: randomBytes(50_000) })
-  liar.script(entry.narPath, { wrongByte: 20_000, cutAfter: 30_000 })
-
-  await expect(narOf(readThrough, entry.hash)).rejects.toMatchObject({ code: 'damaged' })
-  expect(honest.count(entry.narPath)).toBe(1)
-  // At once, before the failed fill is cleared away.
-  expect((await narOf(readThrough, entry.hash)).equals(entry.file)).toBe(true)
-})
+  return { readThrough, entry, servers }
+}
 
 async function narOf(readThrough: ReadThrough, hash: StoreHash, start?: number): Promise<Buffer> {
   const found = await readThrough.find({ hash }, question())
