@@ -8,6 +8,7 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { sha256FromDigest } from '../nix/hash.ts'
 import { narFileName, narIdentity } from '../nix/nar-url.ts'
+import type { NarInfo } from '../nix/narinfo.ts'
 import type { Substitute } from '../substituter.ts'
 import { diskError, GatheredWriter } from './gathered-writer.ts'
 import { NarSource } from './nar-source.ts'
@@ -73,6 +74,8 @@ export class Fill {
   #failure: ProxyError | undefined
   #rest: { readonly start: number; readonly seed: Hash } | undefined
   #check: Check | undefined
+  /** What is here already cannot become what was signed, whatever is still to come and whatever its FileHash. */
+  #refuted: ProxyError | undefined
   #readers = 0
   #abandon: NodeJS.Timeout | undefined
   #settled = false
@@ -247,8 +250,7 @@ export class Fill {
 
   async #receive(reservation: Reservation): Promise<void> {
     const { narinfo, peer } = this.substitute
-    // From a peer the client waits for NarHash, so proving keeps pace with receiving; else it may come after.
-    if (peer && narinfo.compression !== 'none') this.#check = this.#options.verifier.check(reservation.path, narinfo)
+    if (narinfo.compression !== 'none') this.#beginCheck(reservation.path, narinfo, peer)
     let reserved = narinfo.fileSize ?? 0
     const writer = new GatheredWriter({
       file: reservation.file,
@@ -267,7 +269,8 @@ export class Fill {
         return sha256FromDigest(this.#hash.copy().digest()) === narinfo.fileHash
       }
       for await (const chunk of this.#source.chunks(this.#size, isWhole)) {
-            arrived += chunk.length
+        if (this.#refuted) throw this.#refuted
+        arrived += chunk.length
         if (arrived > reserved) {
           const more = Math.max(arrived - reserved, (this.#size ?? 0) - reserved)
           await reservation.grow(more)
@@ -286,6 +289,16 @@ export class Fill {
     }
   }
 
+  #beginCheck(path: string, narinfo: NarInfo, peer: boolean): void {
+    const { verifier } = this.#options
+    // From a peer the client waits for NarHash, so proving keeps pace with receiving. Else it may come after; where it goes along, a bomb
+    // or a broken file is left before all of it has gone out.
+    this.#check = peer ? verifier.check(path, narinfo) : verifier.checkAlong(path, narinfo)
+    this.#check?.proof.catch((error: unknown) => {
+      if (error instanceof ProxyError && error.code === 'damaged') this.#refuted = error
+    })
+  }
+
   /** How the bytes were proved; undefined when there is nothing to prove them by. Throws `damaged` when they are wrong. */
   async #prove(reservation: Reservation): Promise<'nar' | 'file' | undefined> {
     const { narinfo, peer } = this.substitute
@@ -299,6 +312,7 @@ export class Fill {
       throw new ProxyError('damaged', `${this.#source.from}: the NAR does not have its NarHash`)
     }
     const fileRight = narinfo.fileHash === fileHash
+    if (this.#refuted) throw this.#refuted
     if (fileRight && !peer) {
       // Nothing more is owed to those who follow; whether it is kept is decided by what was signed.
       this.#proved = true

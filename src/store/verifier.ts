@@ -34,6 +34,8 @@ export type Promised = Pick<NarInfo, 'compression' | 'narHash' | 'narSize'>
  * wait their turn; what waits is a finished or growing file, never a buffer.
  */
 const checksAtOnce = 4
+/** So many of them may go along with files that still grow, however slowly: the others are for those whose end is waited for. */
+const alongAtMost = 2
 
 interface Running {
   readonly settle: (outcome: FromWorker) => void
@@ -46,6 +48,7 @@ export class Verifier {
   readonly #running = new Map<number, Running>()
   readonly #waiting: (() => void)[] = []
   #lastId = 0
+  #along = 0
   #closed = false
 
   /** @param options.threads worker threads at most; default: one less than there are cores, at least 1 and at most 4. */
@@ -78,6 +81,19 @@ export class Verifier {
         post({ kind: 'abort', id })
       },
     }
+  }
+
+  /**
+   * Begins to prove a file that still grows, where nobody will wait for the proof. Undefined: too many are proved so already; a check
+   * of the whole will do.
+   */
+  checkAlong(path: string, promised: Promised): Check | undefined {
+    if (this.#along >= alongAtMost) return undefined
+    this.#along++
+    const check = this.check(path, promised)
+    const over = (): void => void this.#along--
+    check.proof.then(over, over)
+    return check
   }
 
   /** Proves a whole file. Errors as in {@link Check.proof}. */

@@ -1,11 +1,12 @@
 // Nothing wrong is kept, nothing wrong ends well, and no failure is remembered as "missing".
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { compress as zstdSync } from 'zstd-napi'
 
 import { startScriptedUpstream, type Behaviour, type ScriptedUpstream } from '../support/scripted-upstream.ts'
-import { SyntheticCache } from '../support/synthetic-cache.ts'
+import { nix32, SyntheticCache } from '../support/synthetic-cache.ts'
 import { startProxy } from '../support/test-proxy.ts'
 
 async function upstreamOf(cache: SyntheticCache): Promise<ScriptedUpstream> {
@@ -18,7 +19,7 @@ const wrongNars: readonly (readonly [string, Behaviour])[] = [
   ['one flipped bit (case 69)', { wrongByte: 150_000 }],
   ['a web page (case 75)', { html: true }],
   ['too few bytes, ended cleanly (case 67)', { endAfter: 1000, chunked: true }],
-  ['bytes without end (case 68)', { endless: true }],
+  ['bytes without end (case 68)', { body: '', endless: true }],
   ['an encoding that was not asked for (case 77)', { encoding: 'gzip' }],
   ['206 although nobody asked (case 76)', { lie206: { contentRange: 'bytes 0-99/300112', start: 0, end: 99 } }],
 ]
@@ -54,6 +55,38 @@ describe.each(wrongNars)('a NAR with %s', (_, behaviour) => {
     await proxy.quiet()
     expect((await proxy.get(url)).body.equals(entry.file)).toBe(true)
   })
+})
+
+test('a NAR with bytes without end after it is cut at its end, and is right (case 68)', async () => {
+  const cache = new SyntheticCache()
+  const upstream = await upstreamOf(cache)
+  const entries = (['none', 'zstd'] as const).map((compression) =>
+    cache.add({ content: randomBytes(300_000), compression }),
+  )
+  const proxy = await startProxy({ keys: [cache.publicKey], strata: [[upstream.url]] })
+  for (const entry of entries) {
+    upstream.script(entry.narPath, { endless: true })
+    expect((await proxy.nar(entry.hash)).body.equals(entry.file)).toBe(true)
+  }
+})
+
+test('a bomb whose FileHash fits never ends well where it takes longer to come than to be seen through (case 72)', async () => {
+  const cache = new SyntheticCache()
+  const upstream = await upstreamOf(cache)
+  const entry = cache.add()
+  const bomb = Buffer.concat([zstdSync(Buffer.alloc(16 * 1024 * 1024)), zstdSync(randomBytes(100_000))])
+  const fileHash = nix32(createHash('sha256').update(bomb).digest())
+  const narinfo = entry.narinfo
+    .replace('Compression: none', 'Compression: zstd')
+    .replace(/^FileHash: .*$/m, `FileHash: sha256:${fileHash}`)
+    .replace(/^FileSize: .*$/m, `FileSize: ${bomb.length}`)
+  cache.put(entry.narinfoPath, narinfo)
+  upstream.script(entry.narPath, { body: bomb, drip: { bytes: 1000, every: 50 } })
+  const proxy = await startProxy({ keys: [cache.publicKey], strata: [[upstream.url]] })
+
+  await expect(proxy.nar(entry.hash)).rejects.toThrow()
+  await proxy.quiet()
+  expect((await proxy.status()).store.nars).toBe(0)
 })
 
 test('a failure is never remembered as missing (case 97)', async () => {

@@ -1,13 +1,15 @@
 // A fill: many clients follow one growing file, the last byte waits for the proof, and nothing wrong is kept or ends well.
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdtemp, open, readdir, rm, unlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { compress as zstdSync } from 'zstd-napi'
 
 import { ProxyError } from '../../src/errors.ts'
+import { sha256FromDigest } from '../../src/nix/hash.ts'
 import { parseNarInfo, type NarInfo } from '../../src/nix/narinfo.ts'
 import { Fill, type Rest } from '../../src/store/fill.ts'
 import { diskError } from '../../src/store/gathered-writer.ts'
@@ -215,6 +217,48 @@ test('from a peer a right FileHash is not enough: the last byte waits for NarHas
   await expect(reading).rejects.toMatchObject({ code: 'damaged' })
   await fill.over
   expect(commits).toEqual([])
+})
+
+test('a bomb from an upstream is left while it still comes, though its FileHash may fit (case 72)', async () => {
+  const { info } = made({ compression: 'zstd' })
+  const [bomb, rest] = [zstdSync(Buffer.alloc(16 * 1024 * 1024)), zstdSync(randomBytes(100_000))]
+  const fileHash = sha256FromDigest(createHash('sha256').update(bomb).update(rest).digest())
+  const size = bomb.length + rest.length
+  const hand = new Hand({ ...info, fileHash, fileSize: size }, size)
+  const fill = fillOf(hand)
+  const reading = read(fill)
+  hand.give(bomb)
+  let at = 0
+  const trickle = setInterval(() => hand.give(rest.subarray(at, ++at)), 5)
+  await expect(reading).rejects.toMatchObject({ code: 'damaged' })
+  clearInterval(trickle)
+  expect(at).toBeLessThan(rest.length)
+  await fill.over
+  expect(commits).toEqual([])
+  expect(hand.blamed).toEqual(['damaged'])
+})
+
+test('bytes after the end of a file whose length nobody said cost nobody anything (case 68)', async () => {
+  const { info, file } = made({ compression: 'zstd' })
+  const hand = new Hand(info, undefined)
+  const fill = fillOf(hand)
+  const reading = read(fill)
+  hand.give(file.subarray(0, 1000))
+  hand.give(Buffer.concat([file.subarray(1000), randomBytes(1000)]))
+  expect((await reading).equals(file)).toBe(true)
+  await fill.over
+  expect(commits).toEqual(['nar'])
+})
+
+test('a FileSize that is too small takes nothing away from a right NAR (case 32)', async () => {
+  const { info, file } = made({ compression: 'zstd', fields: { FileSize: '5000' } })
+  const hand = new Hand(info, undefined)
+  const fill = fillOf(hand)
+  hand.give(file)
+  hand.end()
+  expect((await read(fill)).equals(file)).toBe(true)
+  await fill.over
+  expect(commits).toEqual(['nar'])
 })
 
 test('a right NAR under a wrong FileHash is taken (case 71)', async () => {

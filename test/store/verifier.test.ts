@@ -117,6 +117,20 @@ test('a bomb is left at its NarSize (case 72)', async () => {
   )
 })
 
+test('checks that go along with slow files leave room for those that somebody waits for', async () => {
+  const path = join(dir, 'slow.nar')
+  await writeFile(path, nar)
+  const along = [1, 2, 3].map(() => verifier.checkAlong(path, promised(nar, 'none')))
+  expect(along[2]).toBeUndefined()
+  expect(await whole(small, promised(small, 'none'))).toBe('nar')
+  along[0]?.abort()
+  await along[0]?.proof.catch(() => {})
+  const next = verifier.checkAlong(path, promised(nar, 'none'))
+  next?.grown(nar.length, true)
+  expect(await next?.proof).toBe('nar')
+  along[1]?.abort()
+})
+
 test('what nobody can decode is said to be undecodable (case 74)', async () => {
   expect(await whole(randomBytes(100), promised(small, 'bzip2'))).toBe('undecodable')
   expect(await whole(smallXzSha256, promised(small, 'xz'))).toBe('undecodable')
