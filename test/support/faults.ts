@@ -26,6 +26,8 @@ export interface Fault {
   readonly name: string
   /** It never comes to an end by itself: only a good one beside it, or our own patience, ends the wait. */
   readonly hangs?: true
+  /** It says that there is no such NAR, and nothing about itself. */
+  readonly denies?: true
   /** The answer to the question for a narinfo. */
   readonly narinfo: Strike
   /** The answer to the question for a NAR, from its head on. */
@@ -36,7 +38,10 @@ export interface Fault {
   readonly resume: Strike
 }
 
-/** Does this; `late`: the bytes look right until the last, so that no one can be asked instead in time. */
+/**
+ * Does this. `late`: what it sends has gone out to the clients before anything but the hash of the whole could tell that it is wrong, so
+ * no other source can help those who have it; with a good one they may be broken off, and whoever asks next may not.
+ */
 function does(what: Behaviour | ((entry: SyntheticEntry, other: SyntheticEntry) => Behaviour), late?: 'late'): Strike {
   return { does: typeof what === 'function' ? what : () => what, ...(late ? { late: true } : {}) }
 }
@@ -98,7 +103,7 @@ export const faults: readonly Fault[] = [
   { name: '503 with Retry-After', ...always({ status: 503, headers: { 'retry-after': '1' }, body: 'later' }) },
   { name: '429', ...always({ status: 429, headers: { 'retry-after': '1' }, body: 'slowly' }) },
   { name: '401', ...always({ status: 401, body: 'who are you?' }) },
-  { name: '403', ...always({ status: 403, body: 'no' }) },
+  { name: '403', denies: true, ...always({ status: 403, body: 'no' }) },
   { name: 'a redirect to a login page', ...always({ redirect: '/login' }) },
   { name: '200 with HTML', ...always({ status: 200, html: true, ignoreRange: true }) },
   {
@@ -126,14 +131,17 @@ export const faults: readonly Fault[] = [
   {
     name: 'an endless body',
     narinfo: does(({ narinfo }) => ({ body: narinfo, endless: true })),
+    // Nothing of it is right, from its first byte on.
     first: does({ body: '', endless: true }, 'late'),
-    middle: does({ endless: true }, 'late'),
-    resume: does({ endless: true }, 'late'),
+    middle: does({ endless: true }),
+    resume: does({ endless: true }),
   },
   {
     name: 'a wrong length',
     narinfo: does(({ narinfo }) => ({ body: narinfo.slice(0, -20) })),
-    first: does(({ file }) => ({ body: file.subarray(0, -100) }), 'late'),
+    first: does(({ file }) => ({ body: file.subarray(0, -100) })),
+    // Without a length a clean end says that this was all. FileSize and FileHash say otherwise, but a cache that compresses anew leaves these
+    // as they were, and is right (cases 32 and 71): only NarHash tells, once there is nothing more to go on with.
     middle: does({ chunked: true, endAfter: 200_000 }, 'late'),
     resume: does({ chunked: true, endAfter: 1000 }),
   },
@@ -205,7 +213,10 @@ function gzipBomb(): Buffer {
   return (madeGzip ??= gzipSync(Buffer.alloc(bombSize, 0x0a)))
 }
 
-/** Everything fits but NarHash: a small file, named and vouched for by FileHash, that grows and grows. */
+/**
+ * Everything fits but NarHash: a small file, named and vouched for by FileHash, that grows and grows. It is here whole before anybody could
+ * have begun to unpack it, and no client waits for that: one that takes longer to come is in integrity.test.ts.
+ */
 function bombed(entry: SyntheticEntry, files: SyntheticCache['files']): Buffer {
   const bomb = (madeZstd ??= zstdSync(Buffer.alloc(bombSize)))
   const hash = nix32(createHash('sha256').update(bomb).digest())
