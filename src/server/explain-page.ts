@@ -3,9 +3,8 @@
 import { entryRemarks, headline, outcomeText, printTime, signers, turnText } from '../explanation-text.ts'
 import type { ExplainedAnswer, ExplainedEntry, ExplainedNar, ExplainedStratum, Explanation } from '../explanation.ts'
 import { printDuration, printSize } from '../units.ts'
-import { html, Html } from './html.ts'
-import { icon } from './page.ts'
-import { style } from './style.ts'
+import { printDocument } from './document.ts'
+import { html, type Html } from './html.ts'
 
 /** Which of the start page's dots stands for an outcome. */
 const dots = {
@@ -22,55 +21,35 @@ const dots = {
 export function explainPage(explanation: Explanation): string {
   const { hash, storePath, verdict, held, strata, keys, askedAt, took } = explanation
   const well = verdict.kind !== 'missed' && verdict.kind !== 'unreachable'
-  return html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="color-scheme" content="light dark" />
-        <title>Why ${hash}</title>
-        <style>
-          ${new Html(style)}
-        </style>
-      </head>
-      <body>
-        <header>
-          ${new Html(icon)}
-          <div>
-            <h1>${nameOf(storePath)}</h1>
-            <p><code>${storePath}</code></p>
-          </div>
-          <p class="badge ${well ? 'well' : 'resting'}">${verdict.kind}</p>
-        </header>
-        <main>
-          <p class="lead"><b>${headline(explanation)}</b>: ${verdict.why}.</p>
-          ${well ? html`<p class="figures">Signed by ${signers(verdict.signedBy, verdict.signatures, keys)}.</p>` : undefined}
-          ${verdict.nar && narBlock(verdict.nar)}
-          <section>
-            <h2>On disk</h2>
-            ${
-              held.length === 0
-                ? html`<p class="none">Nothing of it.</p>`
-                : html`<ul class="fills">
-                    ${held.map((entry) => entryRow(entry, keys))}
-                  </ul>`
-            }
-          </section>
-          <section>
-            <h2>Strata</h2>
-            ${
-              strata.length === 0
-                ? html`<p class="none">None.</p>`
-                : strata.map((stratum) => stratumBlock(stratum, keys))
-            }
-          </section>
-        </main>
-        <footer>
-          Everybody was asked at ${printTime(askedAt)}, and heard out within ${Math.round(took)} ms ·
-          <a href="../">this proxy</a>
-        </footer>
-      </body>
-    </html> `.text
+  return printDocument({
+    title: `Why ${hash}`,
+    heading: nameOf(storePath),
+    of: html`<code>${storePath}</code>`,
+    badge: { well, says: verdict.kind },
+    main: html`
+      <p class="lead"><b>${headline(explanation)}</b>: ${verdict.why}.</p>
+      ${well ? html`<p class="figures">Signed by ${signers(verdict.signedBy, verdict.signatures, keys)}.</p>` : undefined}
+      ${verdict.nar && narBlock(verdict.nar)}
+      <section>
+        <h2>On disk</h2>
+        ${
+          held.length === 0
+            ? html`<p class="none">Nothing of it.</p>`
+            : html`<ul class="fills">
+                ${held.map((entry) => entryRow(entry, keys))}
+              </ul>`
+        }
+      </section>
+      <section>
+        <h2>Strata</h2>
+        ${strata.length === 0 ? html`<p class="none">None.</p>` : strata.map((stratum) => stratumBlock(stratum, keys))}
+      </section>
+    `,
+    footer: html`
+      Everybody was asked at ${printTime(askedAt)}, and heard out within ${Math.round(took)} ms ·
+      <a href="../">this proxy</a>
+    `,
+  })
 }
 
 /** `/nix/store/sp69…-demo-2` → `demo-2`. */

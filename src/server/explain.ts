@@ -10,6 +10,7 @@ import type { Asking } from '../substituter.ts'
 import type { Access } from './access.ts'
 import { addressBlocks } from './address-blocks.ts'
 import { answer, refuse } from './answer.ts'
+import { pagePolicy } from './document.ts'
 import { refusalOf } from './errors.ts'
 import { explainPage } from './explain-page.ts'
 import type { Route, ServerParts } from './parts.ts'
@@ -44,7 +45,11 @@ export function explainRoute(parts: ServerParts, access: Access): Route {
   const { explanations } = parts
   let underWay = 0
   return async (incoming, outgoing) => {
-    const hash = hashOf(incoming.url ?? '')
+    const { url = '' } = incoming
+    const meant = explanations && meantBy(url)
+    // Relative: there may be a path of a reverse proxy in front.
+    if (meant) return answer(outgoing, 303, 'text/plain', `explain/${meant}\n`, { Location: `explain/${meant}` })
+    const hash = hashOf(url)
     if (!explanations || hash === undefined) return refuse(outgoing, 404, 'no store path is called so: /explain/<hash>')
     if (!explanations.allowed(incoming)) {
       access.line('info', incoming, { status: 403, why: 'not allowed' })
@@ -63,8 +68,7 @@ export function explainRoute(parts: ServerParts, access: Access): Route {
       // The verdict beside it, for our own command line: every form of an explanation is one for people.
       const headers = { 'Cache-Control': 'no-store', Vary: 'Accept', 'Substrata-Verdict': explanation.verdict.kind }
       if (accept.includes('text/html')) {
-        const policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
-        const shown = { ...headers, 'Content-Security-Policy': policy }
+        const shown = { ...headers, 'Content-Security-Policy': pagePolicy }
         return answer(outgoing, 200, 'text/html; charset=utf-8', explainPage(explanation), shown)
       }
       if (accept.includes('application/json')) {
@@ -76,6 +80,12 @@ export function explainRoute(parts: ServerParts, access: Access): Route {
       question.close()
     }
   }
+}
+
+/** What the form of the start page asks for, in whatever form it was copied: `/explain?path=%2Fnix%2Fstore%2F<hash>-<name>%2Fbin`. */
+function meantBy(url: string): StoreHash | undefined {
+  const path = url.startsWith('/explain?') ? new URLSearchParams(url.slice(url.indexOf('?'))).get('path') : null
+  return path?.split(/[^0-9a-z]/).find(isStoreHash)
 }
 
 /** `/explain/<hash>`, and `/explain/<hash>-<name>` as it is copied from elsewhere. */

@@ -1,7 +1,8 @@
 // What the proxy says of itself: `/` for people and programs, `/health`, `/ready`, `/metrics`, and what browsers and robots ask for.
 
 import { answer } from './answer.ts'
-import { icon, page } from './page.ts'
+import { icon, pagePolicy } from './document.ts'
+import { page } from './page.ts'
 import type { Route, ServerParts } from './parts.ts'
 import { troubles } from './status.ts'
 
@@ -9,7 +10,7 @@ const dayLong = { 'Cache-Control': 'public, max-age=86400' }
 const notKept = { 'Cache-Control': 'no-store' }
 
 /** `/`: a page for browsers, the same as JSON for `Accept: application/json`. */
-export function statusRoute({ status }: Pick<ServerParts, 'status'>): Route {
+export function statusRoute({ status, explanations }: Pick<ServerParts, 'status' | 'explanations'>): Route {
   return (incoming, outgoing) => {
     const now = status()
     const headers = { ...notKept, Vary: 'Accept' }
@@ -18,10 +19,8 @@ export function statusRoute({ status }: Pick<ServerParts, 'status'>): Route {
       answer(outgoing, 200, 'application/json', `${JSON.stringify(now, null, 2)}\n`, headers)
       return
     }
-    // No script of anybody's runs here, whatever gets past the escaping.
-    const policy =
-      "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
-    answer(outgoing, 200, 'text/html; charset=utf-8', page(now), { ...headers, 'Content-Security-Policy': policy })
+    const text = page(now, explanations?.allowed(incoming) === true)
+    answer(outgoing, 200, 'text/html; charset=utf-8', text, { ...headers, 'Content-Security-Policy': pagePolicy })
   }
 }
 

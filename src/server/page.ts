@@ -1,14 +1,9 @@
 // The page at `/`: what this is, how its strata are, what the store holds and what is being fetched. Small, no scripts, fits a phone.
 
 import { printSize } from '../units.ts'
-import { html, Html } from './html.ts'
+import { printDocument } from './document.ts'
+import { html, type Html } from './html.ts'
 import { troubles, type FillStatus, type Status, type StratumStatus, type SubstituterStatus } from './status.ts'
-import { style } from './style.ts'
-
-/** Three layers, seen from the side. */
-export const icon =
-  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#7fb2d9" d="M16 3 30 10 16 17 2 10z"/>' +
-  '<path fill="#3f7cac" d="m2 15 14 7 14-7v3.5L16 25.5 2 18.5z"/><path fill="#21527a" d="m2 21.5 14 7 14-7V25l-14 6.5L2 25z"/></svg>'
 
 const stateWords = {
   untried: 'not asked yet',
@@ -18,67 +13,57 @@ const stateWords = {
   excluded: 'excluded',
 } satisfies Record<SubstituterStatus['state'], string>
 
-/** The whole page as HTML. */
-export function page(status: Status): string {
+/** The whole page as HTML; with the way to `/explain` for those whom it answers. */
+export function page(status: Status, mayAskWhy: boolean): string {
   const { hostname, version, instanceId, uptime, uplink, strata, store, fills, keys } = status
   const wrong = troubles(status)
   const peers = strata.flatMap(({ substituters }) => substituters).filter(({ peer }) => peer).length
-  return html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="color-scheme" content="light dark" />
-        <title>Substrata on ${hostname}</title>
-        <style>
-          ${new Html(style)}
-        </style>
-      </head>
-      <body>
-        <header>
-          ${new Html(icon)}
-          <div>
-            <h1>Substrata</h1>
-            <p>on <b>${hostname}</b></p>
-          </div>
-          <p class="badge ${wrong.length === 0 ? 'well' : 'resting'}">
-            ${wrong.length === 0 ? 'serving' : wrong.join(', ')}
-          </p>
-        </header>
-        <main>
-          <p class="lead">
-            A binary cache for Nix. It asks the caches below, stratum by stratum, passes on what they have with its
-            original signatures, and keeps it. To use it, add the address of this page to <code>substituters</code> in
-            <code>nix.conf</code>.
-          </p>
-          ${keys.length === 0 ? noKeys : undefined} ${uplinkRemarks[uplink]}
-          <section>
-            <h2>Strata${peers > 0 ? html` <small>${count(peers, 'peer')} near</small>` : undefined}</h2>
-            ${strata.length === 0 ? html`<p class="none">None: only what is held is served.</p>` : strata.map(stratumBlock)}
-          </section>
-          <section>
-            <h2>Store</h2>
-            ${storeBlock(store)}
-          </section>
-          <section>
-            <h2>Being fetched now</h2>
-            ${
-              fills.length === 0
-                ? html`<p class="none">Nothing.</p>`
-                : html`<ul class="fills">
-                    ${fills.map(fillRow)}
-                  </ul>`
-            }
-          </section>
-          ${keys.length > 0 ? keysBlock(keys) : undefined}
-        </main>
-        <footer>
-          Substrata ${version} · up ${duration(uptime)} · ${instanceId} · <a href="metrics">metrics</a> ·
-          <a href="health">health</a>
-        </footer>
-      </body>
-    </html> `.text
+  return printDocument({
+    title: `Substrata on ${hostname}`,
+    heading: 'Substrata',
+    of: html`on <b>${hostname}</b>`,
+    badge: { well: wrong.length === 0, says: wrong.length === 0 ? 'serving' : wrong.join(', ') },
+    main: html`
+      <p class="lead">
+        A binary cache for Nix. It asks the caches below, stratum by stratum, passes on what they have with its original
+        signatures, and keeps it. To use it, add the address of this page to <code>substituters</code> in
+        <code>nix.conf</code>.
+      </p>
+      ${keys.length === 0 ? noKeys : undefined} ${uplinkRemarks[uplink]}
+      <section>
+        <h2>Strata${peers > 0 ? html` <small>${count(peers, 'peer')} near</small>` : undefined}</h2>
+        ${strata.length === 0 ? html`<p class="none">None: only what is held is served.</p>` : strata.map(stratumBlock)}
+      </section>
+      <section>
+        <h2>Store</h2>
+        ${storeBlock(store)}
+      </section>
+      <section>
+        <h2>Being fetched now</h2>
+        ${
+          fills.length === 0
+            ? html`<p class="none">Nothing.</p>`
+            : html`<ul class="fills">
+                ${fills.map(fillRow)}
+              </ul>`
+        }
+      </section>
+      ${mayAskWhy ? whyBlock : undefined} ${keys.length > 0 ? keysBlock(keys) : undefined}
+    `,
+    footer: html`
+      Substrata ${version} · up ${duration(uptime)} · ${instanceId} · <a href="metrics">metrics</a> ·
+      <a href="health">health</a>
+    `,
+  })
 }
+
+const whyBlock = html`<section>
+  <h2>Who has it, and why</h2>
+  <form action="explain">
+    <input name="path" aria-label="Store path" placeholder="/nix/store/…" required />
+    <button>Ask everybody</button>
+  </form>
+</section>`
 
 const noKeys = html`<p class="warning">
   <b>No trusted keys.</b> Nothing that comes from upstreams or peers is verified here; clients must verify it

@@ -53,5 +53,9 @@ li+li{border-top:1px solid var(--line)}
 .bar div{height:100%;background:var(--rock)}
 .fills{background:var(--card);border:1px solid var(--line);border-radius:8px}
 .keys code{display:inline-block;padding:.1rem .5rem;border:1px solid var(--line);border-radius:4px;background:var(--card)}
+form{display:flex;flex-wrap:wrap;gap:.5rem}
+input,button{padding:.45rem .7rem;border:1px solid var(--line);border-radius:8px;background:var(--card);color:inherit;font:inherit}
+input{flex:1 1 14rem;min-width:0}
+button{border-color:var(--rock);color:var(--rock);cursor:pointer}
 footer{margin-top:2.5rem;padding-top:.8rem;border-top:1px solid var(--line)}
 `

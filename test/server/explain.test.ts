@@ -129,6 +129,22 @@ describe('GET /explain/<hash>', () => {
     expect(asked).toEqual([hash, hash, hash])
   })
 
+  test('is where the form of the start page leads, with a path as it is copied from elsewhere', async () => {
+    const { ask } = await serve({ explanations: open })
+    for (const path of [
+      hash,
+      ` ${hash}-demo-2 `,
+      `/nix/store/${hash}-demo-2/bin/demo`,
+      `https://cache.example/${hash}.narinfo`,
+    ]) {
+      const { status, headers } = await ask(`/explain?path=${encodeURIComponent(path)}`)
+      expect([status, headers.location]).toEqual([303, `explain/${hash}`])
+    }
+    for (const nothing of ['', '?', '?path=', '?path=demo', `?path=${hash}x`, `?other=${hash}`]) {
+      expect((await ask(`/explain${nothing}`)).status).toBe(404)
+    }
+  })
+
   test('is refused to those who may not see it, without asking anybody', async () => {
     let asked = 0
     const explain: Explanations['explain'] = () => {

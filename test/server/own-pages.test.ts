@@ -59,7 +59,7 @@ const withStates = (...states: SubstituterState[]): Status => ({
 
 describe('the page', () => {
   test('shows everything, and as text', () => {
-    const text = page(hostile)
+    const text = page(hostile, true)
     for (const what of ['host', 'version', 'id', 'stratum', 'peer', 'url', 'failure', 'fill', 'from', 'key']) {
       expect(text).toContain(`${what}&#34;&#39;&#62;&#60;script&#62;alert(1)&#60;/script&#62;&#38;`)
     }
@@ -80,7 +80,7 @@ describe('the page', () => {
 
   test('has its tags in order', () => {
     const open: string[] = []
-    for (const [, slash, name = '', empty] of page(hostile).matchAll(/<(\/?)([a-z]\w*)[^>]*?(\/?)>/g)) {
+    for (const [, slash, name = '', empty] of page(hostile, true).matchAll(/<(\/?)([a-z]\w*)[^>]*?(\/?)>/g)) {
       if (empty === '/' || ['meta', 'link', 'br'].includes(name)) continue
       if (slash === '') open.push(name)
       else expect(name).toBe(open.pop())
@@ -89,17 +89,18 @@ describe('the page', () => {
   })
 
   test('warns when nothing is verified (case 143)', () => {
-    expect(page({ ...quiet, keys: [] })).toContain('No trusted keys')
-    expect(page(quiet)).not.toContain('No trusted keys')
+    expect(page({ ...quiet, keys: [] }, false)).toContain('No trusted keys')
+    expect(page(quiet, false)).not.toContain('No trusted keys')
   })
 
   test('says what is wrong with the store', () => {
-    expect(page({ ...quiet, store: { ...quiet.store, state: 'full' } })).toContain('The store is full')
-    expect(page({ ...quiet, store: { ...quiet.store, state: 'failed' } })).toContain('The store fails')
+    expect(page({ ...quiet, store: { ...quiet.store, state: 'full' } }, false)).toContain('The store is full')
+    expect(page({ ...quiet, store: { ...quiet.store, state: 'failed' } }, false)).toContain('The store fails')
   })
 
   test('has no link that a path in front of it would break (case 116)', () => {
-    expect([...page(hostile).matchAll(/(?:href|src)="([^"]*)"/g)].map(([, link]) => link)).toEqual([
+    expect([...page(hostile, true).matchAll(/(?:href|src|action)="([^"]*)"/g)].map(([, link]) => link)).toEqual([
+      'explain',
       'metrics',
       'health',
     ])
@@ -112,7 +113,18 @@ describe('the page', () => {
     expect(headers['content-type']).toBe('text/html; charset=utf-8')
     expect(headers['content-security-policy']).toContain("default-src 'none'")
     expect(headers.vary).toBe('Accept')
-    expect(body.toString()).toBe(page(hostile))
+    expect(body.toString()).toBe(page(hostile, false))
+  })
+
+  test('leads to the page that says why, for those whom that one answers', async () => {
+    const explain = (): never => {
+      throw new Error('nobody has asked')
+    }
+    for (const allowed of [true, false]) {
+      const { ask } = await serve({ explanations: { allowed: () => allowed, explain } })
+      const { body } = await ask('/', { headers: { accept: 'text/html' } })
+      expect(body.toString().includes('<form action="explain">')).toBe(allowed)
+    }
   })
 
   test('is JSON for programs, with the hostname', async () => {
