@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises'
 import { composeStrata } from './compose-strata.ts'
 import type { Config } from './config.ts'
 import { readCredentials, type Credentials } from './credentials.ts'
-import { judgeVisit } from './doctor/caches.ts'
+import { judgeAbsence, judgeVisit } from './doctor/caches.ts'
 import { judgeClock } from './doctor/clock.ts'
 import { judgeDescriptors } from './doctor/descriptors.ts'
 import { judgeDisk } from './doctor/disk.ts'
@@ -14,7 +14,6 @@ import { examine, type Check } from './doctor/examine.ts'
 import type { Finding } from './doctor/finding.ts'
 import { judgeKeys, sampleFor } from './doctor/keys.ts'
 import { judgePermissions, nearestDirectory } from './doctor/permissions.ts'
-import { messageOf } from './errors.ts'
 import type { Log } from './log.ts'
 import { encodeBase32 } from './nix/base32.ts'
 import type { StoreHash } from './nix/store-path.ts'
@@ -116,9 +115,7 @@ async function judgeCache(
   try {
     if (visited) return judgeVisit(who, await visited, storeDir)
   } catch (error) {
-    const says = `cannot be reached: ${messageOf(error).replace(`${who}: `, '')}`
-    const action = `See that it runs, and that ${url.origin} is where it listens; curl -v ${url.href}nix-cache-info shows more`
-    return { level: roaming ? 'note' : 'problem', about: who, says, do: action }
+    return judgeAbsence(who, error, { url, roaming })
   }
   return { level: 'note', about: who, says: 'was not asked' }
 }

@@ -2,7 +2,9 @@
 
 import { STATUS_CODES } from 'node:http'
 
+import { messageOf, ProxyError } from '../errors.ts'
 import { parseCacheInfo } from '../nix/cache-info.ts'
+import { BadStatus, isWebPage, linkTrouble } from '../upstreams/failures.ts'
 import type { Visit } from '../upstreams/visit.ts'
 import type { Finding } from './finding.ts'
 
@@ -11,12 +13,32 @@ export function judgeVisit(about: string, visit: Visit, storeDir: string): Findi
   return portal(about, visit) ?? refusal(about, visit) ?? otherStore(about, visit, storeDir) ?? well(about, visit)
 }
 
+/** What it says of a cache that one look at it failed. `roaming`: it may come and go, and its absence is no problem. */
+export function judgeAbsence(
+  about: string,
+  error: unknown,
+  { url, roaming }: { readonly url: URL; readonly roaming: boolean },
+): Finding {
+  const why = messageOf(error).replace(`${about}: `, '')
+  const level = roaming ? 'note' : 'problem'
+  if (error instanceof ProxyError && linkTrouble(error) === 'portal') {
+    const says = `something else answers in its place: ${why}; perhaps a captive portal is in front of it`
+    return { level, about, says, do: logInAt(url) }
+  }
+  const action = `See that it runs, and that ${url.origin} is where it listens; curl -v ${url.href}nix-cache-info shows more`
+  return { level, about, says: `cannot be reached: ${why}`, do: action }
+}
+
+function logInAt({ origin }: URL): string {
+  return `Open ${origin} in a browser: log in to the network if that is what it asks for. If not, see that its url is that of a binary cache`
+}
+
 /** A captive portal answers in the place of everybody: with its own page, by sending one there, or with the status made for it. */
 function portal(about: string, { status, headers, text, url }: Visit): Finding | undefined {
-  const action = `Open ${url.origin} in a browser: log in to the network if that is what it asks for. If not, see that its url is that of a binary cache`
+  const action = logInAt(url)
   const found = (says: string): Finding => ({ level: 'problem', about, says, do: action })
-  // RFC 6585
-  if (status === 511) return found('a captive portal is in front of it: 511 Network Authentication Required')
+  if (linkTrouble(new BadStatus(about, status)) === 'portal')
+    return found(`a captive portal is in front of it: ${status} ${STATUS_CODES[status] ?? ''}`)
   if (status >= 300 && status < 400 && status !== 304) {
     const { location = '' } = headers
     const to = location !== '' && URL.canParse(location, url.href) ? new URL(location, url) : undefined
@@ -26,7 +48,7 @@ function portal(about: string, { status, headers, text, url }: Visit): Finding |
     const moved = `Write "${to.href.replace(/nix-cache-info.*$/, '')}" as its url`
     return { level: 'note', about, says: `it sends us to another place of its own, ${to.href}`, do: moved }
   }
-  const isPage = text.trimStart().startsWith('<') || (headers['content-type'] ?? '').startsWith('text/html')
+  const isPage = isWebPage(text) || (headers['content-type'] ?? '').startsWith('text/html')
   if (status !== 200 || !isPage) return undefined
   return found('it answers with a web page instead of nix-cache-info; perhaps a captive portal is in front of it')
 }

@@ -2,7 +2,8 @@
 
 import { expect, test } from 'vitest'
 
-import { judgeVisit } from '../../src/doctor/caches.ts'
+import { judgeAbsence, judgeVisit } from '../../src/doctor/caches.ts'
+import { failureOf } from '../../src/upstreams/failures.ts'
 
 const info = 'StoreDir: /nix/store\nWantMassQuery: 1\n'
 
@@ -55,4 +56,16 @@ test.each([
 
 test('a store directory of our own is right where it is ours', () => {
   expect(judged(200, 'StoreDir: /gnu/store\n', {}, '/gnu/store').level).toBe('ok')
+})
+
+test('a certificate that is not its own is taken for a portal’s, as the proxy does; any other failure for absence', () => {
+  const url = new URL('https://cache.test/base/')
+  const failed = (code: string) => failureOf('upstream c', Object.assign(new Error(code), { code }))
+  const strange = judgeAbsence('upstream c', failed('ERR_TLS_CERT_ALTNAME_INVALID'), { url, roaming: false })
+  expect(strange).toMatchObject({ level: 'problem', about: 'upstream c' })
+  expect(strange.says).toContain('its certificate is for another name; perhaps a captive portal')
+  expect(strange.do).toContain('log in to the network')
+  const absent = judgeAbsence('upstream c', failed('ECONNREFUSED'), { url, roaming: true })
+  expect(absent).toMatchObject({ level: 'note', says: 'cannot be reached: connection refused' })
+  expect(absent.do).toContain('https://cache.test/base/nix-cache-info')
 })
