@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import type { Client } from './support/client.ts'
 import { forEachClient, forSystemClient } from './support/clients.ts'
 import { compressions, hashOf, type Fixture } from './support/fixture.ts'
-import { narinfo, narinfoOnDisk, withoutUrl } from './support/narinfos.ts'
+import { holds, narinfo, narinfoOnDisk, withoutUrl } from './support/narinfos.ts'
 import { Origin } from './support/origin.ts'
 import { Proxy } from './support/proxy.ts'
 
@@ -34,6 +34,29 @@ forSystemClient(({ fixture, machine }) => {
       }
     })
   }
+
+  test('of a path that a client has just fetched, explain says that it is held, proved, from whom and by whose signature', async () => {
+    const origin = await Origin.start({ dir: fixture.caches.zstd })
+    const proxy = await Proxy.start({ upstreams: [origin], keys: [fixture.key] })
+    const client = await machine()
+    const before = await proxy.explain(fixture.top)
+    await client.realise(fixture.top, { from: proxy.url, key: fixture.key })
+    // The client has its last byte before the file has its name.
+    await expect.poll(() => holds(proxy.url, [fixture.top])).toBe(true)
+    const { code, stdout, stderr } = await proxy.explain(fixture.top)
+
+    const [signer = ''] = fixture.key.split(':')
+    const { host } = new URL(origin.url)
+    expect([before.code, code], stderr).toEqual([0, 0])
+    expect(before.stdout).toContain(`A client gets it from ${host}`)
+    expect(before.stdout).toContain('nothing of it')
+    expect(stderr).toContain(`The proxy at ${new URL(proxy.url).host} says:`)
+    const told = stdout.replace(/\s+/g, ' ')
+    expect(told.startsWith(`${fixture.top} A client gets it from our own disk: `)).toBe(true)
+    expect(told).toContain(`came from ${host}, NarHash proved`)
+    expect(told).toContain(`signed by ${signer} (trusted)`)
+    expect(told).toMatch(/ ms has it, signed by /)
+  })
 })
 
 forEachClient(({ fixture, machine }) => {

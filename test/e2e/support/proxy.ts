@@ -7,6 +7,7 @@ import { join } from 'node:path'
 
 import { onTestFailed, onTestFinished } from 'vitest'
 
+import { finish, type Finished } from './client.ts'
 import { tempDir } from './temp-dir.ts'
 
 export const repository = join(import.meta.dirname, '..', '..', '..')
@@ -85,6 +86,15 @@ export class Proxy {
     if (this.#child.exitCode === 0) return
     const how = this.#child.exitCode ?? this.#child.signalCode
     throw new Error(`SIGTERM should end the program with exit code 0, not ${how}:\n${this.output}`)
+  }
+
+  /** What `substrata explain` says of a path to somebody at this machine, in a process of its own. */
+  async explain(path: string): Promise<Finished> {
+    const dir = await tempDir()
+    const config = join(dir, 'config.toml')
+    await writeFile(config, `[server]\nlisten = ["${new URL(this.url).host}"]\n`)
+    const env = { PATH: process.env['PATH'], HOME: dir }
+    return finish(process.execPath, [program, 'explain', '--config', config, path], env)
   }
 
   /** `kill -9`: it gets no chance to tidy up. */
