@@ -9,6 +9,8 @@ import type { Nar, Substitute } from '../substituter.ts'
 
 /** Milliseconds that an opened NAR may take to answer before somebody else is asked as well. */
 const openHedge = 400
+/** Milliseconds that one whose length cannot be right waits for a better one. */
+const misfitPatience = 3000
 /** Milliseconds before everybody is tried again; doubled each round, with jitter. */
 const firstPause = 100
 /** Rounds through everybody that brought not one byte, until the NAR is given up. */
@@ -193,7 +195,7 @@ export class NarSource {
       // Its own narinfo says another length: perhaps a file that was cut short, which whoever has all of it may save a client from.
       if (!tried && from === substitute && nar.size !== undefined && nar.size !== (from.narinfo.fileSize ?? nar.size)) {
         failed.abort()
-        await Promise.race([delay(openHedge), another.catch(() => {})])
+        await Promise.race([delay(misfitPatience), another.catch(() => {})])
       }
       if (open) {
         await discard(nar)

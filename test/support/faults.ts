@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { gzipSync } from 'node:zlib'
 
@@ -242,7 +243,8 @@ export async function deafAt(port: number): Promise<{ readonly close: () => Prom
   await once(worker, 'message')
   // Linux takes one connection more than the backlog; the next is left without an answer. Elsewhere it may be refused instead.
   const fillers = [0, 1].map(() => connect(port, '127.0.0.1').on('error', () => {}))
-  await Promise.all(fillers.map((filler) => once(filler, 'connect')))
+  // Whoever was faster, the proxy that looks whether it is back, has filled it as well; a filler then waits for minutes.
+  await Promise.all(fillers.map((filler) => Promise.race([once(filler, 'connect'), delay(1000)])))
   return {
     close: async () => {
       for (const filler of fillers) filler.destroy()
