@@ -105,6 +105,7 @@ export async function compose(config: Config, surroundings: Surroundings): Promi
     const parts: ServerParts = {
       substituter: readThrough,
       held: store,
+      recall: (hash) => store.recall(hash),
       resource: async (path, onlyHeld, asking) => {
         const uploaded = await uploadedResources.get(path)
         if (uploaded) return { contentType: undefined, size: uploaded.length, body: once(uploaded), from: store.name }

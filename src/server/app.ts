@@ -13,10 +13,12 @@ import { cacheInfoRoute } from './cache-info.ts'
 import { refusalOf } from './errors.ts'
 import { explainRoute } from './explain.ts'
 import { narRoute } from './nar.ts'
+import { narInfoHit } from './narinfo-hit.ts'
 import { narInfoRoute } from './narinfo.ts'
 import { healthRoute, iconRoute, metricsRoute, readyRoute, robotsRoute, statusRoute } from './own-pages.ts'
 import type { Route, ServerParts } from './parts.ts'
 import { passthroughRoute } from './passthrough.ts'
+import { PrintedNarInfos } from './printed-narinfos.ts'
 import { refuseUpload, uploadRoute } from './upload.ts'
 
 type Guarded = (route: Route, incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>
@@ -24,7 +26,9 @@ type Guarded = (route: Route, incoming: IncomingMessage, outgoing: ServerRespons
 /** The whole server as a listener for node's `request` and `checkContinue`. Never throws, never leaves a request unanswered. */
 export function createApp(parts: ServerParts): RequestListener {
   const access = new Access({ log: parts.access })
-  const narInfo = narInfoRoute(parts, access)
+  const printed = new PrintedNarInfos()
+  const narInfo = narInfoRoute(parts, access, printed)
+  const narInfoAtOnce = narInfoHit(parts, access, printed)
   const upload = uploadRoute(parts, access)
   /** Runs a route that must not fail, and answers all the same when it does. */
   const guarded: Guarded = async (route, incoming, outgoing) => {
@@ -69,6 +73,8 @@ export function createApp(parts: ServerParts): RequestListener {
   }
 
   return (incoming, outgoing) => {
+    const hash = narInfoHash(incoming.url ?? '')
+    if (hash && narInfoAtOnce(incoming, outgoing, hash)) return
     void guarded(dispatch, incoming, outgoing)
   }
 }

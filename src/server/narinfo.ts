@@ -1,32 +1,18 @@
 // Narinfos: `/<storeHash>.narinfo` for GET and HEAD. Ends in 200 or 404, fast: anything else can stop a client's whole command.
 
-import { createHash } from 'node:crypto'
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 
 import { codeOf, messageOf } from '../errors.ts'
-import { narUrl } from '../nix/nar-url.ts'
-import { printNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import type { StoreHash } from '../nix/store-path.ts'
 import type { Substitute } from '../substituter.ts'
 import type { Access } from './access.ts'
 import { refuse } from './answer.ts'
-import { cameFromDisk, forwarded, hit, missed, notHeld } from './cache-status.ts'
+import { cameFromDisk, forwarded, missed, notHeld } from './cache-status.ts'
 import { notModified } from './conditional.ts'
 import { refusalOf } from './errors.ts'
 import type { ServerParts } from './parts.ts'
+import type { PrintedNarInfos } from './printed-narinfos.ts'
 import { openQuestion, type Question } from './question.ts'
-
-/** A narinfo that a cache in between may keep, in seconds: short, for paths get signatures and are rebuilt. */
-const maxAge = 300
-
-/** A narinfo as it leaves: made once for each NarInfo, and sent as often as it is asked for. */
-interface Printed {
-  readonly body: Buffer
-  readonly etag: string
-  /** All but Cache-Status. */
-  readonly headers: OutgoingHttpHeaders
-  readonly hitHeaders: OutgoingHttpHeaders
-}
 
 /** Answers GET and HEAD of one path's narinfo; the hash has its shape already. Never rejects. */
 export type NarInfoRoute = (incoming: IncomingMessage, outgoing: ServerResponse, hash: StoreHash) => Promise<void>
@@ -35,34 +21,24 @@ export type NarInfoRoute = (incoming: IncomingMessage, outgoing: ServerResponse,
  * The route of narinfos. Where nobody has the path and somebody could not answer, `unreachable` decides between 404 and 502 or 504;
  * who says `only-if-cached` gets 504 for whatever is not on disk.
  */
-export function narInfoRoute(parts: ServerParts, access: Access): NarInfoRoute {
+export function narInfoRoute(parts: ServerParts, access: Access, printed: PrintedNarInfos): NarInfoRoute {
   const { substituter, held, metrics, unreachable } = parts
-  const prints = new WeakMap<NarInfo, Printed>()
-
-  const printed = (narinfo: NarInfo): Printed => {
-    const known = prints.get(narinfo)
-    if (known) return known
-    const made = print(narinfo)
-    prints.set(narinfo, made)
-    return made
-  }
-
   const sendFound = (
     incoming: IncomingMessage,
     outgoing: ServerResponse,
     { narinfo, from }: Substitute,
     { trail }: Question,
   ): void => {
-    const { body, etag, headers, hitHeaders } = printed(narinfo)
+    const { body, bytes, etag, headers, hitHeaders } = printed.of(narinfo)
     const onDisk = cameFromDisk(trail)
     metrics.narinfos.inc({ outcome: onDisk ? 'hit' : 'found' })
     const all = onDisk ? hitHeaders : { ...headers, 'Cache-Status': forwarded(trail.winner ?? from, { stored: true }) }
     const status = notModified(incoming.headers['if-none-match'], etag) ? 304 : 200
     outgoing.writeHead(status, all)
     // Node sends no body after HEAD or with 304.
-    outgoing.end(body)
+    outgoing.end(body, 'latin1')
     if (access.enabled('debug')) {
-      access.line('debug', incoming, { status, from: trail.winner ?? from, bytes: body.byteLength }, trail)
+      access.line('debug', incoming, { status, from: trail.winner ?? from, bytes }, trail)
     }
   }
 
@@ -105,17 +81,4 @@ export function narInfoRoute(parts: ServerParts, access: Access): NarInfoRoute {
       question.close()
     }
   }
-}
-
-/** The narinfo with our NAR URL, as bytes, and the headers that go with it. */
-function print(narinfo: NarInfo): Printed {
-  const body = Buffer.from(printNarInfo(narinfo, narUrl(narinfo)))
-  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
-  const headers = {
-    'Content-Type': 'text/x-nix-narinfo',
-    'Content-Length': body.byteLength,
-    ETag: etag,
-    'Cache-Control': `public, max-age=${maxAge}`,
-  }
-  return { body, etag, headers, hitHeaders: { ...headers, 'Cache-Status': hit } }
 }

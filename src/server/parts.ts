@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
+import type { StoreHash } from '../nix/store-path.ts'
 import type { Asking, ByteRange, Substitute, Substituter } from '../substituter.ts'
 import type { Explanations } from './explain.ts'
 import type { Status } from './status.ts'
@@ -14,6 +15,8 @@ export interface ServerParts {
   readonly substituter: Substituter
   /** The disk alone: answers those who say `only-if-cached`. */
   readonly held: Substituter
+  /** What `substituter` would find of a path (by its hash alone) if that is known without asking anybody: it counts as asked for. */
+  readonly recall?: ((hash: StoreHash) => Substitute | undefined) | undefined
   /**
    * Logs, listings, realisations …: uploaded ones, then those of the strata. The path is one that `resourceKind` knows. `onlyHeld`: a
    * peer asks, and only uploaded ones count.

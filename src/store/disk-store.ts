@@ -188,9 +188,16 @@ export class DiskStore implements Substituter {
       trail.settle(entry, { kind: 'missed' })
       return undefined
     }
-    this.#ledger.accessed(held)
+    this.#ledger.accessed(held, wanted.nar !== undefined)
     trail.settle(entry, { kind: 'found', signedBy: held.signedBy })
     trail.winner = this.name
+    return held
+  }
+
+  /** What `find` would find of a path by its hash alone, if memory knows it; counts as asked for. */
+  recall(hash: StoreHash): Substitute | undefined {
+    const held = this.#holdings.recall({ hash })?.held
+    if (held) this.#ledger.accessed(held, false)
     return held
   }
 

@@ -12,11 +12,15 @@ import type { NarInfo } from '../nix/narinfo.ts'
 import type { Substitute } from '../substituter.ts'
 import { diskError, GatheredWriter } from './gathered-writer.ts'
 import { NarSource } from './nar-source.ts'
+import { RecentBytes } from './recent-bytes.ts'
 import type { Reservation } from './reservation.ts'
 import type { Check, Verifier } from './verifier.ts'
 
-/** Bytes that a client follows the file with at once: memory per following client. */
+/** Bytes that a client who has fallen behind follows the file with at once: memory per such client. */
 const followSize = 256 * 1024
+/** Bytes that all who follow at the head are given in one turn of the event loop, and the least for one of them. */
+const sharedAtOnce = 8 * 1024 * 1024
+const leastShare = 64 * 1024
 /** Milliseconds that a fill goes on with nobody following: a client that broke off comes back within this. */
 const patience = 10_000
 /** Bytes still to come that are fetched to the end even if nobody follows any more. */
@@ -65,6 +69,8 @@ export class Fill {
   readonly #stop = new AbortController()
   readonly #hash = createHash('sha256')
   #reservation: Reservation | undefined
+  /** What was written last; not kept when nothing more comes. */
+  #recent: RecentBytes | undefined
   #size: number | undefined
   #received = 0
   /** Every byte is here. */
@@ -141,12 +147,22 @@ export class Fill {
     this.#enter()
     try {
       await this.opened
-      const buffer = Buffer.allocUnsafeSlow(followSize)
+      let buffer: Buffer | undefined
       let position = start
       for (;;) {
         signal.throwIfAborted()
         const limit = this.#visible(end)
-        if (position < limit) {
+        const lent =
+          position < limit ? this.#recent?.lend(position, Math.min(limit, position + this.#share)) : undefined
+        if (lent) {
+          position += lent.bytes.length
+          try {
+            yield lent.bytes
+          } finally {
+            lent.giveBack()
+          }
+        } else if (position < limit) {
+          buffer ??= Buffer.allocUnsafeSlow(followSize)
           const bytes = await this.#read(buffer, position, limit)
           position += bytes.length
           yield bytes
@@ -164,6 +180,11 @@ export class Fill {
     } finally {
       this.#leave()
     }
+  }
+
+  /** Bytes that one of them is given at once: where there are many, whoever comes has his turn soon all the same. */
+  get #share(): number {
+    return Math.max(leastShare, Math.floor(sharedAtOnce / this.#readers))
   }
 
   /** The first byte that a reader up to `end` may not have yet. */
@@ -252,8 +273,10 @@ export class Fill {
     const { narinfo, peer } = this.substitute
     if (narinfo.compression !== 'none') this.#beginCheck(reservation.path, narinfo, peer)
     let reserved = narinfo.fileSize ?? 0
+    this.#recent = new RecentBytes({ expected: this.#size })
     const writer = new GatheredWriter({
       file: reservation.file,
+      recent: this.#recent,
       written: (bytes) => {
         this.#hash.update(bytes)
         this.#received += bytes.length

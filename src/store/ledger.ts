@@ -37,7 +37,7 @@ export class Ledger {
   #latest: number
   /** Stamps by file name. */
   readonly #accesses = new Map<string, number>()
-  /** The same of those that were written lately: they wait for a flush, which eviction begins with. */
+  /** The same of those that were written lately, or whose narinfo was asked for: they wait for a flush, which eviction begins with. */
   readonly #again = new Map<string, number>()
   readonly #narinfos = new Map<string, NarinfoRow>()
   readonly #verdicts = new Map<RowKey, Verdict>()
@@ -67,11 +67,14 @@ export class Ledger {
     return Math.floor(this.stamp() / 1000)
   }
 
-  /** A held NAR was asked for. */
-  accessed(held: HeldNar): void {
+  /**
+   * A held NAR was asked for: itself, or only its narinfo. That one alone is no use of the NAR yet, so it is not written down as such
+   * (that would cost a change of the index for each of a million); it counts, as far as memory goes, when something has to be evicted.
+   */
+  accessed(held: HeldNar, itself: boolean): void {
     const stamp = this.stamp()
-    if (stamp - held.accessWritten < precision) {
-      // Each of them was written within the last minute: that has to do.
+    if (!itself || stamp - held.accessWritten < precision) {
+      // Each of them was written within the last minute, or is about to be: that has to do.
       if (this.#again.size >= mostAgain) this.#again.clear()
       this.#again.set(held.file, stamp)
       return

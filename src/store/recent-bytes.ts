@@ -1,0 +1,73 @@
+// The bytes of a growing file that were written last, still in memory: who follows at its head gets them without asking the disk.
+
+/** Bytes of one block: one write at most. 1 MiB: measured 3 times the speed of 64 KiB. */
+export const blockSize = 1024 * 1024
+/** Blocks that are kept for those who follow close behind. */
+const kept = 4
+/** Blocks that readers may hold on to besides: whoever is slower than that reads from the file. */
+const lentAtMost = 4
+
+interface Block {
+  readonly buffer: Buffer
+  readonly start: number
+  readonly end: number
+  readers: number
+  isKept: boolean
+}
+
+/** A part of the file, valid until it is given back. */
+export interface Lent {
+  readonly bytes: Uint8Array
+  readonly giveBack: () => void
+}
+
+/** At most 10 MiB for each file that is being written: what is kept, what is lent, and what is being filled and written. */
+export class RecentBytes {
+  readonly #blocks: Block[] = []
+  readonly #spare: Buffer[] = []
+  readonly #size: number
+  #lent = 0
+
+  /** @param options.expected bytes of the whole file, if known: a small one needs no large blocks */
+  constructor({ expected = blockSize }: { readonly expected?: number | undefined } = {}) {
+    this.#size = Math.max(4096, Math.min(blockSize, expected))
+  }
+
+  /** A buffer to be filled. */
+  take(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#size)
+  }
+
+  /** A buffer whose bytes nobody is to see. */
+  drop(buffer: Buffer): void {
+    this.#spare.push(buffer)
+  }
+
+  /** A buffer whose first bytes have been written at `start`: it must not be changed any more. */
+  add(buffer: Buffer, start: number, length: number): void {
+    this.#blocks.push({ buffer, start, end: start + length, readers: 0, isKept: true })
+    if (this.#blocks.length <= kept) return
+    const oldest = this.#blocks.shift()
+    if (!oldest) return
+    oldest.isKept = false
+    if (oldest.readers > 0) this.#lent += 1
+    else this.#spare.push(oldest.buffer)
+  }
+
+  /** Some bytes from `position`, before `limit`. Undefined: they are no longer here. */
+  lend(position: number, limit: number): Lent | undefined {
+    if (this.#lent >= lentAtMost) return undefined
+    const block = this.#blocks.find(({ start, end }) => start <= position && position < end)
+    if (!block) return undefined
+    block.readers += 1
+    const bytes = block.buffer.subarray(position - block.start, Math.min(limit, block.end) - block.start)
+    return { bytes, giveBack: () => this.#giveBack(block) }
+  }
+
+  #giveBack(block: Block): void {
+    block.readers -= 1
+    if (block.readers > 0 || block.isKept) return
+    this.#lent -= 1
+    this.#spare.push(block.buffer)
+  }
+}
