@@ -19,8 +19,10 @@ import type { Check, Verifier } from './verifier.ts'
 /** Bytes that a client who has fallen behind follows the file with at once: memory per such client. */
 const followSize = 256 * 1024
 /** Bytes that all who follow at the head are given in one turn of the event loop, and the least for one of them. */
-const sharedAtOnce = 8 * 1024 * 1024
-const leastShare = 64 * 1024
+const sharedAtOnce = 6 * 1024 * 1024
+const leastShare = 32 * 1024
+/** Of them, how many go on in one turn. */
+const wokenAtOnce = 32
 /** Milliseconds that a fill goes on with nobody following: a client that broke off comes back within this. */
 const patience = 10_000
 /** Bytes still to come that are fetched to the end even if nobody follows any more. */
@@ -163,7 +165,7 @@ export class Fill {
           }
         } else if (position < limit) {
           buffer ??= Buffer.allocUnsafeSlow(followSize)
-          const bytes = await this.#read(buffer, position, limit)
+          const bytes = await this.#read(buffer, position, Math.min(limit, position + this.#share))
           position += bytes.length
           yield bytes
         } else if (this.#failure) {
@@ -425,7 +427,7 @@ export class Fill {
   #wake(): void {
     const waiting = [...this.#changes]
     this.#changes.clear()
-    for (const go of waiting) go()
+    inTurns(waiting)
   }
 
   #changed(signal: AbortSignal): Promise<void> {
@@ -442,6 +444,12 @@ export class Fill {
       signal.addEventListener('abort', stop, { once: true })
     })
   }
+}
+
+/** Where very many wait, others have their turn in between: whoever comes then need not wait for all of them. */
+function inTurns(waiting: readonly (() => void)[]): void {
+  for (const go of waiting.slice(0, wokenAtOnce)) go()
+  if (waiting.length > wokenAtOnce) setImmediate(inTurns, waiting.slice(wokenAtOnce))
 }
 
 function isDisk(error: unknown): boolean {

@@ -47,6 +47,7 @@ export class Holdings implements Opener {
   /** What the catalogue says, or the directory where the catalogue cannot tell. Never rejects: what cannot be found out is not held. */
   async look(wanted: Wanted): Promise<HeldNar | undefined> {
     const { catalogue, memory } = this.#options
+    if (memory.isAbsent(wanted.hash)) return undefined
     const rows = this.#rows(wanted)
     for (const row of rows ?? []) {
       if (row.size === null) continue
@@ -55,7 +56,9 @@ export class Holdings implements Opener {
       memory.keep(wanted, known)
       return known.held
     }
-    return rows && catalogue.whole ? undefined : this.#inDirectory(wanted)
+    if (!rows || !catalogue.whole) return this.#inDirectory(wanted)
+    if (rows.length === 0 && !wanted.nar) memory.keepAbsent(wanted.hash)
+    return undefined
   }
 
   /** A narinfo that was seen, whether its NAR is held or not; exactly the one of these bytes, if they are given. */
@@ -63,6 +66,7 @@ export class Holdings implements Opener {
     const wanted = nar ? { hash, nar } : { hash }
     const known = this.recall(wanted)
     if (known) return known
+    if (this.#options.memory.isAbsent(hash)) return undefined
     const rows = this.#rows(wanted) ?? []
     for (const row of rows) {
       const voucher = this.#options.trust.recall(row)
@@ -140,6 +144,7 @@ export class Holdings implements Opener {
   }
 
   #isHeld(wanted: Wanted): boolean {
+    if (this.#options.memory.isAbsent(wanted.hash)) return false
     const known = this.recall(wanted)
     return known ? known.held !== undefined : this.#rows(wanted)?.some(({ size }) => size !== null) === true
   }

@@ -21,7 +21,11 @@ export interface Known {
   readonly held: HeldNar | undefined
 }
 
+/** Paths of which the catalogue has no row, as it last said. */
+const mostAbsent = 20_000
+
 export class NarinfoMemory {
+  readonly #absent = new LRUCache<StoreHash, true>({ max: mostAbsent })
   /** By store hash: what a question without a NAR is answered with. By file name: NARs of the path beside that one. */
   readonly #known: LRUCache<string, Known>
 
@@ -36,18 +40,31 @@ export class NarinfoMemory {
     return this.#known.get(narFileName(hash, nar))
   }
 
+  /** Whether it is known that nothing at all is known of a path. */
+  isAbsent(hash: StoreHash): boolean {
+    return this.#absent.has(hash)
+  }
+
+  /** The catalogue, which is whole, has no row of this path. */
+  keepAbsent(hash: StoreHash): void {
+    this.#absent.set(hash, true)
+  }
+
   /** @param wanted the question that it is the answer to */
   keep({ hash, nar }: Wanted, known: Known): void {
+    this.#absent.delete(hash)
     this.#known.set(nar ? narFileName(hash, nar) : hash, known)
   }
 
   /** A NAR file came or went: the next question goes to the catalogue. */
   forget(hash: StoreHash, file: string): void {
+    this.#absent.delete(hash)
     this.#known.delete(hash)
     this.#known.delete(file)
   }
 
   clear(): void {
+    this.#absent.clear()
     this.#known.clear()
   }
 }

@@ -22,6 +22,8 @@ export interface ClientOptions extends Bounds {
   readonly limits: Pick<Limits, 'connect' | 'firstByte' | 'connections'>
   readonly zone?: string | undefined
   readonly lookup?: LookupFunction | undefined
+  /** Told of every connection that could not be made, whether a request still waits for it or not; not of those made for a probe. */
+  readonly noConnection?: ((error: Error) => void) | undefined
 }
 
 /** A response whose body is still to come: it must be read to its end, discarded or destroyed. Never a redirect. */
@@ -124,11 +126,17 @@ export class Client {
   }
 
   #newAgent(): Agent {
-    return new Agent({
-      connect: this.#connect,
-      connections: this.#options.limits.connections,
+    const { limits, noConnection } = this.#options
+    // Those of an agent that was replaced were begun in other times: they say nothing about now.
+    const failed = (error: Error): void => {
+      if (agent === this.#agent) noConnection?.(error)
+    }
+    const agent: Agent = new Agent({
+      connect: connectorFor({ ...this.#options, timeout: limits.connect, failed }),
+      connections: limits.connections,
       keepAliveTimeout: keepAlive,
     })
+    return agent
   }
 
   #endWhenDone(dispatcher: Dispatcher): void {

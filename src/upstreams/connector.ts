@@ -16,6 +16,8 @@ export interface ConnectorOptions extends Bounds {
   readonly zone?: string | undefined
   /** Like `dns.lookup`. */
   readonly lookup?: LookupFunction | undefined
+  /** Told of every connection that could not be made, by what it failed. */
+  readonly failed?: ((error: Error) => void) | undefined
 }
 
 /** RFC 8305: how long one address may be silent before the next is tried beside it, ms. */
@@ -29,7 +31,7 @@ const common = { ...happyEyeballs, timeout: 0, allowHalfOpen: true }
  * or with the error of the system.
  */
 export function connectorFor(options: ConnectorOptions): buildConnector.connector {
-  const { timeout, zone, lookup = systemLookup } = options
+  const { timeout, zone, lookup = systemLookup, failed } = options
   const anywhere = buildConnector({ ...common, lookup })
   const publicly = buildConnector({ ...common, lookup: publicOnly(lookup) })
   return (to, callback) => {
@@ -46,8 +48,13 @@ export function connectorFor(options: ConnectorOptions): buildConnector.connecto
       zoned ? { ...to, hostname: `${bareHost(url)}%${zone}` } : to,
       (...[error, made]) => {
         clearTimeout(timer)
-        if (error === null) callback(null, mended(made))
-        else callback(error, null)
+        if (error === null) {
+          callback(null, mended(made))
+          return
+        }
+        // After those who wait for it.
+        callback(error, null)
+        failed?.(error)
       },
     )
     const timer = setTimeout(() => {

@@ -11,6 +11,7 @@ import { ProxyError, messageOf } from '../errors.ts'
 /** Of the zstd window, log2 of bytes: what levels up to 19 write. */
 const windowLog = 23
 const pieceSize = 64 * 1024
+const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**
  * The bytes without their Content-Encoding, decoded as they are read and never further ahead than a few buffers.
@@ -47,7 +48,8 @@ export async function readText(body: AsyncIterable<Uint8Array>, most: number): P
     pieces.push(piece)
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
+    const [first] = pieces
+    return utf8.decode(first && pieces.length === 1 ? first : Buffer.concat(pieces))
   } catch (error) {
     throw new ProxyError('bad-narinfo', 'not UTF-8', { cause: error })
   }

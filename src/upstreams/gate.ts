@@ -10,6 +10,11 @@ export class Gate {
     this.#limit = limit
   }
 
+  /** Somebody is inside. */
+  get busy(): boolean {
+    return this.#inside > 0
+  }
+
   /**
    * Waits for a turn.
    * @returns what ends it; calling it again does nothing

@@ -73,7 +73,16 @@ export class Line {
     this.#log = log
     this.#lookups = new Gate({ limit: limits.lookups })
     this.#transfers = new Gate({ limit: limits.transfers })
-    const client = new Client({ ...options, headers: plainHeaders(options), secretHeaders: secretHeaders(options) })
+    // Whoever is silent beside others that answer is never waited for: that it cannot be reached shows here, and nowhere else.
+    const noConnection = (error: Error): void => {
+      if (!this.#lookups.busy && !this.#transfers.busy && !this.watch.looking) this.blame(failureOf(who, error))
+    }
+    const client = new Client({
+      ...options,
+      headers: plainHeaders(options),
+      secretHeaders: secretHeaders(options),
+      noConnection,
+    })
     this.#client = client
     const opened = (): void => {
       client.renew()

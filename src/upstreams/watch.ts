@@ -56,6 +56,11 @@ export class Watch {
     return this.#forbidden
   }
 
+  /** It is being asked for its nix-cache-info just now. */
+  get looking(): boolean {
+    return this.#looking !== undefined
+  }
+
   /** Begins; a second time, or after `stop`, it does nothing. */
   start(): void {
     if (this.#state !== 'new') return
