@@ -35,6 +35,8 @@ export interface SubstrataOptions {
   readonly imports?: readonly string[]
   /** The hedge of its one stratum. */
   readonly hedge?: string
+  /** Further lines of the [server] table. */
+  readonly server?: string
 }
 
 /** Flags for node, handed to Substrata only: a profiler, say. */
@@ -55,6 +57,7 @@ export function substrata(options: SubstrataOptions = {}): Contestant {
         `[server]
 listen = ["127.0.0.1:${port}"]
 shutdown = "1s"
+${options.server ?? ''}
 [store]
 path = "${options.root ?? join(directory, 'store')}"
 min_free = "1MiB"

@@ -77,7 +77,8 @@ export async function compose(config: Config, surroundings: Surroundings): Promi
       limit: lookupsAtOnce,
       observe: (trail) => metrics.count(trail),
     })
-    const readThrough = new ReadThrough({ store, strata, verifier, reachable: far.reachable, log, metrics })
+    const { lookAhead } = config.server
+    const readThrough = new ReadThrough({ store, strata, verifier, reachable: far.reachable, lookAhead, log, metrics })
     const { storeDir } = config.server
     const uploadedNars = new UploadedNars({
       store,

@@ -74,6 +74,7 @@ const server = table({
   unreachable: z.enum(['miss', 'error']).default('miss'),
   deadline: patience.prefault('8s'),
   shutdown: duration.prefault('30s'),
+  look_ahead: z.boolean().default(false),
   explain: z.array(value(parseAddressBlock)).default([]),
   uploads: z
     .preprocess((written) => {

@@ -35,6 +35,8 @@ export interface ServerConfig {
   readonly deadline: number
   /** How long a stop waits for transfers that are under way. */
   readonly shutdown: number
+  /** Ask for the narinfos of references before a client does. */
+  readonly lookAhead: boolean
   /** Who may ask `/explain` besides this machine: `10.0.0.0/8`, always with a prefix length. */
   readonly explain: readonly string[]
   /** Undefined: uploads are refused. */
@@ -247,6 +249,7 @@ function toConfig({ server, store, trust, strata, peers, log }: Parsed, director
       unreachable: server.unreachable,
       deadline: server.deadline,
       shutdown: server.shutdown,
+      lookAhead: server.look_ahead,
       explain: server.explain,
       uploads: server.uploads && { ...server.uploads, credentials: path(server.uploads.credentials) },
     },

@@ -35,6 +35,7 @@ describe('what a file means', () => {
       unreachable: 'miss',
       deadline: 8000,
       shutdown: 30_000,
+      lookAhead: false,
       explain: [],
       uploads: undefined,
     })

@@ -92,12 +92,12 @@ export const closure: Measure = {
       await gone(mine)
       return took
     }
-    const through = async (upstream: URL, times: number): Promise<number> => {
+    const through = async (upstream: URL, times: number, server = ''): Promise<number> => {
       const mine = join(directory, `proxy-${turn++}`)
       const took = await withRunning(
         trusting,
         mine,
-        [substrata()],
+        [substrata({ server })],
         async ({ Substrata }) => {
           const url = Substrata?.url ?? upstream
           let last = 0
@@ -121,8 +121,9 @@ export const closure: Measure = {
         'Substrata, warm': () => through(still, 2),
         '20 ms away, direct': () => copy(distant),
         '20 ms away, through cold Substrata': () => through(distant, 1),
+        'the same with look_ahead': () => through(distant, 1, 'look_ahead = true'),
       })
-      const [fast = 0, warm = 0, direct = 0, cold = 0] = Object.values(values)
+      const [fast = 0, warm = 0, direct = 0, cold = 0, ahead = 0] = Object.values(values)
       return [
         {
           what: `nix copy of a closure of ${paths + 1} paths`,
@@ -133,8 +134,8 @@ export const closure: Measure = {
         {
           what: 'the same from an upstream that is 20 ms away',
           unit: 's',
-          values: { direct, Substrata: cold },
-          promise: atMost('cold Substrata ÷ direct', cold / direct, 1),
+          values: { direct, Substrata: cold, 'with look_ahead': ahead },
+          promise: atMost('cold Substrata with look_ahead ÷ direct', ahead / direct, 1),
         },
       ]
     } finally {

@@ -16,6 +16,7 @@ import { ContinuedBody } from './continued-body.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { Fill, FillStatus, Rest } from './fill.ts'
 import { Fills } from './fills.ts'
+import { LookAhead } from './look-ahead.ts'
 import { NarSource } from './nar-source.ts'
 import type { Verifier } from './verifier.ts'
 
@@ -43,6 +44,8 @@ export interface ReadThroughOptions {
   readonly verifier: Verifier
   /** False when this substituter cannot be asked just now: a narinfo that only it could follow with a NAR is not handed out. */
   readonly reachable: (from: string) => boolean
+  /** Ask for the narinfos of references before the client does. */
+  readonly lookAhead?: boolean
   readonly log?: Log | undefined
   readonly metrics?: Metrics | undefined
 }
@@ -51,6 +54,7 @@ export class ReadThrough implements Substituter {
   readonly name = 'read-through'
   readonly #options: ReadThroughOptions
   readonly #fills: Fills
+  readonly #ahead: LookAhead | undefined
   readonly #recent = new LRUCache<StoreHash, Substitute>({
     maxSize: recentBytes,
     sizeCalculation: weight,
@@ -70,6 +74,7 @@ export class ReadThrough implements Substituter {
       metrics,
       failed: (fill) => this.#learn(fill),
     })
+    if (options.lookAhead === true) this.#ahead = new LookAhead({ ask: (hash, signal) => this.#askAhead(hash, signal) })
   }
 
   /**
@@ -83,16 +88,12 @@ export class ReadThrough implements Substituter {
     const running = this.#recalled(wanted, asking)
     if (running) {
       asking.trail.winner = running.from
+      if (!wanted.nar) this.#ahead?.from(running.narinfo)
       return this.#through(running, asking.loop)
     }
-    const found = await this.#ask(wanted, asking)
+    const found = await this.#askAndRemember(wanted, asking)
     if (!found) return undefined
-    this.#recent.set(wanted.hash, found)
-    // Only what a configured upstream says is believed for longer: a peer's FileHash is a stranger's word.
-    if (!found.peer) {
-      store.remember(found)
-      if (!this.#doubts.has(wanted.hash)) this.#stale.delete(wanted.hash)
-    }
+    if (!wanted.nar) this.#ahead?.from(found.narinfo)
     return this.#through(found, asking.loop)
   }
 
@@ -121,6 +122,7 @@ export class ReadThrough implements Substituter {
 
   /** Keeps what has come whole, until the signal fires, and gives up everything else. */
   close(signal: AbortSignal): Promise<void> {
+    this.#ahead?.close()
     return this.#fills.close(signal)
   }
 
@@ -190,6 +192,24 @@ export class ReadThrough implements Substituter {
         return found.open(range, signal)
       },
     }
+  }
+
+  async #askAndRemember(wanted: Wanted, asking: Asking): Promise<Substitute | undefined> {
+    const found = await this.#ask(wanted, asking)
+    if (!found) return undefined
+    this.#recent.set(wanted.hash, found)
+    // Only what a configured upstream says is believed for longer: a peer's FileHash is a stranger's word.
+    if (!found.peer) {
+      this.#options.store.remember(found)
+      if (!this.#doubts.has(wanted.hash)) this.#stale.delete(wanted.hash)
+    }
+    return found
+  }
+
+  async #askAhead(hash: StoreHash, signal: AbortSignal): Promise<void> {
+    const asking: Asking = { signal, trail: new Trail(), loop: [] }
+    const isKnown = (await this.#options.store.find({ hash }, asking)) ?? this.#recalled({ hash }, asking)
+    if (!isKnown) await this.#askAndRemember({ hash }, asking)
   }
 
   /** Asks the strata: those who lied about this very NAR a moment ago, or may have, only if nobody else has it. */

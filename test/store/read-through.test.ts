@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 
 import type { StoreHash } from '../../src/nix/store-path.ts'
 import type { DiskStore, DiskStoreOptions } from '../../src/store/disk-store.ts'
@@ -170,3 +170,39 @@ async function narOf(readThrough: ReadThrough, hash: StoreHash, start?: number):
   if (!nar) throw new Error('not found')
   return bytesOf(nar)
 }
+
+describe('looking ahead', () => {
+  test('asks for the narinfos of references one step before the client does, and each of them once', async () => {
+    const { fixture, server, readThrough, close } = await scene({ lookAhead: true })
+    onTestFinished(close)
+    const [deep] = [fixture.cache.add()]
+    const leaf = fixture.cache.add({ references: [deep] })
+    const top = fixture.cache.add({ references: [leaf] })
+    await readThrough.find({ hash: top.hash }, question())
+    await vi.waitFor(() => expect(readThrough.recalled(leaf.hash)).toBeDefined())
+    // Two steps away from what a client has asked for.
+    expect(server.count(deep.narinfoPath)).toBe(0)
+    await readThrough.find({ hash: leaf.hash }, question())
+    await vi.waitFor(() => expect(readThrough.recalled(deep.hash)).toBeDefined())
+    await readThrough.find({ hash: top.hash }, question())
+    await readThrough.find({ hash: deep.hash }, question())
+    for (const { narinfoPath } of [top, leaf, deep]) expect(server.count(narinfoPath)).toBe(1)
+  })
+
+  test('costs nobody anything when it fails, and is not done unless it is asked for', async () => {
+    const { fixture, server, readThrough, close } = await scene({ lookAhead: true })
+    onTestFinished(close)
+    const leaf = fixture.cache.add()
+    const top = fixture.cache.add({ references: [leaf] })
+    server.script(leaf.narinfoPath, { status: 500 })
+    expect(await readThrough.find({ hash: top.hash }, question())).toBeDefined()
+    await server.seen(leaf.narinfoPath)
+    const plain = await scene()
+    onTestFinished(plain.close)
+    const [other] = [plain.fixture.cache.add()]
+    const above = plain.fixture.cache.add({ references: [other] })
+    await plain.readThrough.find({ hash: above.hash }, question())
+    await plain.readThrough.find({ hash: plain.fixture.cache.add().hash }, question())
+    expect(plain.server.count(other.narinfoPath)).toBe(0)
+  })
+})
