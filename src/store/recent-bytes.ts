@@ -21,7 +21,10 @@ export interface Lent {
   readonly giveBack: () => void
 }
 
-/** At most 10 MiB for each file that is being written: what is kept, what is lent, and what is being filled and written. */
+/**
+ * At most 13 MiB for each file that is being written: 4 blocks that are kept, 7 that are lent (3, and 4 that were kept when they were),
+ * and 2 that are being filled and written.
+ */
 export class RecentBytes {
   readonly #blocks: Block[] = []
   readonly #spare: Buffer[] = []
