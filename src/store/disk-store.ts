@@ -133,7 +133,12 @@ export class DiskStore implements Substituter {
       if (this.#started) this.#rebuild.start()
     }
     const catalogue = new SteadyCatalogue({ layout, health, begun, log, ...(clock ? { clock } : {}) })
-    const ledger = new Ledger({ catalogue, mostBare: options.mostBare ?? mostBareNarinfos, now })
+    const ledger = new Ledger({
+      catalogue,
+      mostBare: options.mostBare ?? mostBareNarinfos,
+      now,
+      noted: (hash) => memory.dropAbsent(hash),
+    })
     this.#layout = layout
     this.#log = log
     this.#health = health

@@ -3,6 +3,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 
+import type { StoreHash } from '../nix/store-path.ts'
 import type { NarinfoRow, RowKey } from './catalogue.ts'
 import { rowKey, type HeldNar } from './held-nar.ts'
 import type { SteadyCatalogue } from './steady-catalogue.ts'
@@ -25,6 +26,8 @@ export interface LedgerOptions {
   readonly mostBare: number
   /** Milliseconds since 1970. */
   readonly now: () => number
+  /** Told of each path whose narinfo has been written down: until then the catalogue may have said that there is none. */
+  readonly noted?: ((hash: StoreHash) => void) | undefined
 }
 
 /** What the trusted keys said of a narinfo: see catalogue.ts. */
@@ -34,6 +37,7 @@ export class Ledger {
   readonly #catalogue: SteadyCatalogue
   readonly #mostBare: number
   readonly #now: () => number
+  readonly #noted: LedgerOptions['noted']
   #latest: number
   /** Stamps by file name. */
   readonly #accesses = new Map<string, number>()
@@ -44,10 +48,11 @@ export class Ledger {
   #timer: NodeJS.Timeout | undefined
   #draining = false
 
-  constructor({ catalogue, mostBare, now }: LedgerOptions) {
+  constructor({ catalogue, mostBare, now, noted }: LedgerOptions) {
     this.#catalogue = catalogue
     this.#mostBare = mostBare
     this.#now = now
+    this.#noted = noted
     this.#latest = 0
   }
 
@@ -135,6 +140,7 @@ export class Ledger {
     const narinfos = taken(this.#narinfos, stretch).map(([, row]) => row)
     const verdicts = taken(this.#verdicts, stretch).map(([{ hash, nar }, verdict]) => ({ hash, nar, ...verdict }))
     this.#catalogue.tryChange((catalogue) => catalogue.write({ accesses, narinfos, verdicts }, this.#mostBare))
+    for (const { hash } of narinfos) this.#noted?.(hash)
   }
 
   #arm(): void {

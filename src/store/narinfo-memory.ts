@@ -50,6 +50,11 @@ export class NarinfoMemory {
     this.#absent.set(hash, true)
   }
 
+  /** The catalogue has a row of this path now. */
+  dropAbsent(hash: StoreHash): void {
+    this.#absent.delete(hash)
+  }
+
   /** @param wanted the question that it is the answer to */
   keep({ hash, nar }: Wanted, known: Known): void {
     this.#absent.delete(hash)

@@ -14,6 +14,7 @@ import { ask, fileOf, holds, put, read, storeFixture, substituteOf } from './sto
 test('a path that was asked for in vain is found as soon as it has been committed', async () => {
   const fixture = await storeFixture()
   const store = await fixture.open()
+  await store.settled()
   const hello = fixture.add()
   expect(await ask(store, hello.hash)).toBeUndefined()
   expect(store.known(hello.hash)).toBeUndefined()
@@ -27,6 +28,7 @@ test('a path that was asked for in vain is found as soon as it has been committe
 test('a path that was asked for in vain while its NAR came is found when that is here', async () => {
   const fixture = await storeFixture()
   const store = await fixture.open()
+  await store.settled()
   const hello = fixture.add()
   const reservation = await store.reserve(substituteOf(hello), hello.file.length)
   await reservation.file.writeFile(hello.file)
@@ -45,6 +47,7 @@ test('a path that was asked for in vain is known as soon as its narinfo was seen
   // Without memory for narinfos nothing but the catalogue can tell.
   for (const memory of [1024 * 1024, 0]) {
     const store = await fixture.open({ memory })
+    await store.settled()
     const hello = fixture.add()
     expect(await ask(store, hello.hash)).toBeUndefined()
     store.remember(substituteOf(hello, 'near'))
@@ -61,6 +64,7 @@ test('a path that was asked for in vain is found when the catalogue has been mad
   const other = await storeFixture()
   const hello = fixture.add()
   const store = await fixture.open()
+  await store.settled()
   const filled = await other.open({ keys: fixture.options().keys })
   await put(filled, hello)
   await filled.close()
@@ -92,4 +96,19 @@ test('what is absent is forgotten path by path: by an answer, by a file that cam
   expect(absent()).toEqual([false, false, true, true])
   memory.clear()
   expect(absent()).toEqual([false, false, false, false])
+})
+
+test('a narinfo that memory had no room for is known once it has been written down, though it was asked for in vain before', async () => {
+  const fixture = await storeFixture()
+  const store = await fixture.open({ memory: 0 })
+  await store.settled()
+  const hello = fixture.add()
+  store.remember(substituteOf(hello, 'near'))
+  // Neither memory nor the catalogue has it just now.
+  expect(await holds(store, hello)).toBe(false)
+
+  // Writes down what waits.
+  expect([...store.list()]).toEqual([])
+
+  expect(store.known(hello.hash)?.from).toBe('near')
 })
