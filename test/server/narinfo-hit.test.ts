@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 
-import { createLog } from '../../src/log.ts'
+import { createLog, type LogLevel } from '../../src/log.ts'
 import { narUrl } from '../../src/nix/nar-url.ts'
 import { printNarInfo } from '../../src/nix/narinfo.ts'
 import { empty, having, serve, testNar, type Reply, type Rig, type TestNar, type TestSubstituter } from './rig.ts'
@@ -12,8 +12,13 @@ interface HitRig extends Rig {
   readonly substituter: TestSubstituter
 }
 
+interface HeldOptions {
+  readonly atOnce?: boolean
+  readonly level?: LogLevel
+}
+
 /** Has this path on disk; `atOnce`: and in memory. */
-async function serveHeld(nar: TestNar, { atOnce = true, level = 'info' as 'info' | 'debug' } = {}): Promise<HitRig> {
+async function serveHeld(nar: TestNar, { atOnce = true, level = 'info' }: HeldOptions = {}): Promise<HitRig> {
   const substituter = having([nar], { stratum: 'store' })
   const { hash } = nar.narinfo.storePath
   const lines: Record<string, unknown>[] = []
