@@ -1,17 +1,21 @@
 // Measures 2, 11 and 12: what a store of a million paths costs, beside one of a thousand.
 
 import { randomBytes } from 'node:crypto'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 import { parseNarInfo } from '../../src/nix/narinfo.ts'
 import { parsePublicKey } from '../../src/nix/signature.ts'
+import { Catalogue } from '../../src/store/catalogue.ts'
 import { DiskStore } from '../../src/store/disk-store.ts'
+import { Layout } from '../../src/store/layout.ts'
 import { bigStore } from '../big-store.ts'
 import { substrata } from '../contestants.ts'
 import { ask, writePaths } from '../load.ts'
 import { atLeast, atMost, type Bench, type Measure } from '../measure.ts'
 import { median, medians } from '../rounds.ts'
+import { run } from '../run.ts'
 import { withRunning } from './all-in-front.ts'
 
 const connections = 64
@@ -65,7 +69,11 @@ export const millionNarinfos: Measure = {
       await beyond()
       const rates = await medians(bench.rounds, {
         'memory hits': async () => (await hits('large')).rate,
-        [`any of ${label}`]: async () => (await beyond()).rate,
+        [`any of ${label}`]: async () => {
+          // Into the page cache, as far as the kernel lets it: what is measured is our memory, not the disk.
+          await run('sh', ['-c', 'cat "$0" > /dev/null', join(large.root, 'v1', 'catalogue.sqlite')])
+          return (await beyond()).rate
+        },
       })
       const p99 = await medians(bench.rounds, {
         'of 1,000': async () => (await hits('small')).p99,
@@ -196,6 +204,7 @@ async function evictionTime(bench: Bench, root: string): Promise<number> {
   const unbounded = await open(bench, root)
   const { bytes, nars } = unbounded.stats()
   await unbounded.close()
+  await touch(root)
   // The low watermark lies at 95 % of the budget: the least recently used so many are above it.
   const store = await open(bench, root, Math.floor((bytes - (bytes / nars) * (evictedAtOnce - 0.5)) / 0.95))
   try {
@@ -205,6 +214,18 @@ async function evictionTime(bench: Bench, root: string): Promise<number> {
     return (performance.now() - before) / evicted.nars
   } finally {
     await store.close()
+  }
+}
+
+/** Looks at the files that go next: the small store has just been made, and the kernel knows its files; here the large one catches up. */
+async function touch(root: string): Promise<void> {
+  const layout = new Layout({ root })
+  const catalogue = Catalogue.open(layout.catalogue)
+  const next = catalogue?.leastRecent(evictedAtOnce) ?? []
+  catalogue?.close()
+  for (const { hash, nar } of next) {
+    const file = `${hash}-${nar}`
+    await Promise.all([stat(layout.nar(file)), stat(layout.sidecar(file))])
   }
 }
 

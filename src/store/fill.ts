@@ -416,6 +416,8 @@ export class Fill {
 
   async #settle(): Promise<void> {
     this.#settled = true
+    // Who is still behind reads the file.
+    this.#recent = undefined
     clearTimeout(this.#abandon)
     this.#check?.abort()
     // Does nothing after a commit. The file stays open for those who still read it.
