@@ -126,7 +126,7 @@ export const closure: Measure = {
       const [fast = 0, warm = 0, direct = 0, cold = 0, ahead = 0] = Object.values(values)
       return [
         {
-          what: `nix copy of a closure of ${paths + 1} paths`,
+          what: `nix copy of a closure of ${(bench.short ? 20 : paths) + 1} paths`,
           unit: 's',
           values,
           promise: atMost('warm ÷ nginx static', warm / fast, 1.1),

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 
-import { ask, writePaths } from '../load.ts'
+import { ask, writePaths, type AskOptions } from '../load.ts'
 import { atLeast, atMost, type Measure } from '../measure.ts'
 import { medians } from '../rounds.ts'
 import { turnsOf, withAll } from './all-in-front.ts'
@@ -15,8 +15,7 @@ export const coldNarinfos: Measure = {
   run: async (bench) => {
     const directory = await bench.scratch('cold-narinfos')
     const seconds = bench.short ? 1 : 2
-    // More than anybody can ask for in that time.
-    const [many, few] = bench.short ? [15_000, 8000] : [50_000, 20_000]
+    const [many, few] = bench.short ? [5000, 2000] : [50_000, 20_000]
     /** Names that nobody has heard of before this round. */
     const fresh = async (count: number, round: number): Promise<string> => {
       const entries = await bench.cache.paths(`cold-${count}-${round}`, count)
@@ -25,11 +24,18 @@ export const coldNarinfos: Measure = {
         entries.map(({ hash }) => hash),
       )
     }
+    /** Asks for such names only; where they do not last, again for twice as many others. */
+    const cold = async (url: URL, round: number, first: number, load: Pick<AskOptions, 'connections' | 'seconds'>) => {
+      for (let count = first; ; count *= 2) {
+        const asked = await ask({ url, paths: await fresh(count, round), order: 'once', ...load })
+        if (!asked.usedUp) return asked
+      }
+    }
     return withAll(bench, directory, async (running) => {
       const rate = async (url: URL, round: number): Promise<number> =>
-        (await ask({ url, paths: await fresh(many, round), order: 'once', connections, seconds })).rate
+        (await cold(url, round, many, { connections, seconds })).rate
       const one = async (url: URL, round: number): Promise<number> =>
-        (await ask({ url, paths: await fresh(few, round), order: 'once', connections: 1, seconds: 1 })).p50
+        (await cold(url, round, few, { connections: 1, seconds: 1 })).p50
       // Not counted: compilers have compiled.
       for (const { url } of Object.values(running)) await rate(url, -1)
       const rates = await medians(bench.rounds, {

@@ -195,7 +195,8 @@ export class NarSource {
       // Its own narinfo says another length: perhaps a file that was cut short, which whoever has all of it may save a client from.
       if (!tried && from === substitute && nar.size !== undefined && nar.size !== (from.narinfo.fileSize ?? nar.size)) {
         failed.abort()
-        await Promise.race([delay(misfitPatience), another.catch(() => {})])
+        const waited = delay(misfitPatience, undefined, { signal: AbortSignal.any([signal, mine.signal]) })
+        await Promise.race([waited.catch(() => {}), another.catch(() => {})])
       }
       if (open) {
         await discard(nar)
