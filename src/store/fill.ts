@@ -20,7 +20,7 @@ import type { Check, Verifier } from './verifier.ts'
 const followSize = 256 * 1024
 /** Bytes that all who follow at the head are given in one turn of the event loop, and the least for one of them. */
 const sharedAtOnce = 6 * 1024 * 1024
-const leastShare = 32 * 1024
+const leastShare = 128 * 1024
 /** Of them, how many go on in one turn. */
 const wokenAtOnce = 32
 /** Milliseconds that a fill goes on with nobody following: a client that broke off comes back within this. */
