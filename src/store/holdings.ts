@@ -47,7 +47,6 @@ export class Holdings implements Opener {
   /** What the catalogue says, or the directory where the catalogue cannot tell. Never rejects: what cannot be found out is not held. */
   async look(wanted: Wanted): Promise<HeldNar | undefined> {
     const { catalogue, memory } = this.#options
-    if (memory.isAbsent(wanted.hash)) return undefined
     const rows = this.#rows(wanted)
     for (const row of rows ?? []) {
       if (row.size === null) continue
@@ -66,7 +65,6 @@ export class Holdings implements Opener {
     const wanted = nar ? { hash, nar } : { hash }
     const known = this.recall(wanted)
     if (known) return known
-    if (this.#options.memory.isAbsent(hash)) return undefined
     const rows = this.#rows(wanted) ?? []
     for (const row of rows) {
       const voucher = this.#options.trust.recall(row)
@@ -144,12 +142,12 @@ export class Holdings implements Opener {
   }
 
   #isHeld(wanted: Wanted): boolean {
-    if (this.#options.memory.isAbsent(wanted.hash)) return false
     const known = this.recall(wanted)
     return known ? known.held !== undefined : this.#rows(wanted)?.some(({ size }) => size !== null) === true
   }
 
   #rows({ hash, nar }: Wanted): readonly Row[] | undefined {
+    if (this.#options.memory.isAbsent(hash)) return []
     return this.#options.catalogue.ask((index) => {
       if (!nar) return index.rows(hash)
       const row = index.row({ hash, nar: narColumn(narFileName(hash, nar)) })
