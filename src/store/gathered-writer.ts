@@ -9,7 +9,7 @@ export interface GatheredWriterOptions {
   readonly file: FileHandle
   /** Called with the bytes that have just been written, in order. They are valid during the call only. */
   readonly written: (bytes: Uint8Array) => void
-  /** Where the buffers come from and go to; what has just been written can be had there. */
+  /** Where the buffers come from and go to, and what has just been written can be had; default: two are used in turn. */
   readonly recent?: RecentBytes | undefined
 }
 
@@ -23,7 +23,7 @@ export class GatheredWriter {
   #writing: Promise<void> | undefined
   #failure: ProxyError | undefined
 
-  constructor({ file, written, recent = new RecentBytes() }: GatheredWriterOptions) {
+  constructor({ file, written, recent = new RecentBytes({ kept: 0 }) }: GatheredWriterOptions) {
     this.#file = file
     this.#written = written
     this.#recent = recent

@@ -1,9 +1,9 @@
 // The bytes of a growing file that were written last, still in memory: who follows at its head gets them without asking the disk.
 
 /** Bytes of one block: one write at most. 1 MiB: measured 3 times the speed of 64 KiB. */
-export const blockSize = 1024 * 1024
+const blockSize = 1024 * 1024
 /** Blocks that are kept for those who follow close behind. */
-const kept = 4
+const keptByDefault = 4
 /** Blocks that readers may hold on to besides: whoever is slower than that reads from the file. */
 const lentAtMost = 4
 
@@ -29,11 +29,19 @@ export class RecentBytes {
   readonly #blocks: Block[] = []
   readonly #spare: Buffer[] = []
   readonly #size: number
+  readonly #kept: number
   #lent = 0
 
-  /** @param options.expected bytes of the whole file, if known: a small one needs no large blocks */
-  constructor({ expected = blockSize }: { readonly expected?: number | undefined } = {}) {
+  /**
+   * @param options.expected bytes of the whole file, if known: a small one needs no large blocks
+   * @param options.kept blocks that are kept; none where nobody follows
+   */
+  constructor({
+    expected = blockSize,
+    kept = keptByDefault,
+  }: { readonly expected?: number | undefined; readonly kept?: number } = {}) {
     this.#size = Math.max(4096, Math.min(blockSize, expected))
+    this.#kept = kept
   }
 
   /** A buffer to be filled. */
@@ -49,7 +57,7 @@ export class RecentBytes {
   /** A buffer whose first bytes have been written at `start`: it must not be changed any more. */
   add(buffer: Buffer, start: number, length: number): void {
     this.#blocks.push({ buffer, start, end: start + length, readers: 0, isKept: true })
-    if (this.#blocks.length <= kept) return
+    if (this.#blocks.length <= this.#kept) return
     const oldest = this.#blocks.shift()
     if (!oldest) return
     oldest.isKept = false
