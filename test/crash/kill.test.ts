@@ -50,18 +50,12 @@ test.each([
     expect(load.wrong).toEqual([])
     if (kill === kills) break
 
-    let left = fewest + Math.floor(random() * (most - fewest))
-    let reached = (): void => {}
-    const enough = new Promise<void>((resolve) => (reached = resolve))
-    const running = load.run(program, clients, () => {
-      if (--left === 0) reached()
-    })
-    await enough
+    const { over } = await load.begin(program, clients, fewest + Math.floor(random() * (most - fewest)))
     count.filled += await program.metric('substrata_fills_total{outcome="committed"}')
     count.evictions += await program.metric('substrata_evictions_total')
     await delay(random() * longest)
     await program.kill()
-    await running
+    await over
     const after = await inventory(options.store)
     count.leftBehind += after.leftovers.length + Math.abs(after.files.length - 2 * after.rows.length)
   }

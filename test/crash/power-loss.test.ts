@@ -106,16 +106,10 @@ async function atRest(store: string): Promise<Inventory> {
 
 /** Has it used for a while, and kills it with -9; the result is the number of its evictions. */
 async function usedAndKilled(program: Program, load: Load, random: () => number): Promise<number> {
-  let left = fewest + Math.floor(random() * (most - fewest))
-  let reached = (): void => {}
-  const enough = new Promise<void>((resolve) => (reached = resolve))
-  const running = load.run(program, clients, () => {
-    if (--left === 0) reached()
-  })
-  await enough
+  const { over } = await load.begin(program, clients, fewest + Math.floor(random() * (most - fewest)))
   const evictions = await program.metric('substrata_evictions_total')
   await delay(random() * longest)
   await program.kill()
-  await running
+  await over
   return evictions
 }

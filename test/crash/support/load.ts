@@ -53,21 +53,29 @@ export class Load {
     this.#options = { ...options }
   }
 
-  /** So many clients ask and upload until the program is gone. `answered` is told of each answer. */
-  async run(program: Program, clients: number, answered: () => void): Promise<void> {
+  /**
+   * So many clients ask and upload until the program is gone. Resolves after so many answers; `over` when it is gone and the last client
+   * has noticed.
+   */
+  async begin(program: Program, clients: number, answers: number): Promise<{ readonly over: Promise<void> }> {
+    let left = answers
+    let reached = (): void => {}
+    const enough = new Promise<void>((resolve) => (reached = resolve))
     const one = async (): Promise<void> => {
       while (!program.dead) {
         try {
           await (this.#options.random() < 0.15 ? this.#upload(program) : this.#read(program))
           this.answers++
-          answered()
+          if (--left === 0) reached()
         } catch {
           // The connection broke; if that was not the kill, the next one tells.
           if (program.dead) return
         }
       }
     }
-    await Promise.all(Array.from({ length: clients }, one))
+    const over = Promise.all(Array.from({ length: clients }, one)).then(() => {})
+    await enough
+    return { over }
   }
 
   /** Reads what was promised, from disk alone, in a program that has just started; the names of what is lost. */
