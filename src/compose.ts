@@ -107,6 +107,7 @@ export async function compose(config: Config, surroundings: Surroundings): Promi
       substituter: readThrough,
       held: store,
       recall: (hash) => store.recall(hash),
+      recite: (hashes) => store.recite(hashes),
       resource: async (path, onlyHeld, asking) => {
         const uploaded = await uploadedResources.get(path)
         if (uploaded) return { contentType: undefined, size: uploaded.length, body: once(uploaded), from: store.name }

@@ -30,7 +30,12 @@ export function sameNar(a: NarIdentity, b: NarIdentity): boolean {
 
 /** Our URL for the NAR of a narinfo, relative to the cache's root, without leading slash. */
 export function narUrl(info: NarInfo): string {
-  return `nar/${narFileName(info.storePath.hash, narIdentity(info))}`
+  return narFileUrl(narFileName(info.storePath.hash, narIdentity(info)))
+}
+
+/** Our URL for a NAR by its file name. */
+export function narFileUrl(name: string): string {
+  return `nar/${name}`
 }
 
 /** `<storeHash>-<digest>.nar[.xz|.zst|…]` */

@@ -127,6 +127,12 @@ export function printNarInfo(info: NarInfo, url: string): string {
   return info.fields.map(([key, value]) => `${key}: ${key === 'URL' ? url : value}\n`).join('')
 }
 
+/** What `printNarInfo` printed, with another URL: the same as if it had been read and printed again. */
+export function withUrl(printed: string, url: string): string {
+  const start = printed.startsWith('URL: ') ? 0 : printed.indexOf('\nURL: ') + 1
+  return `${printed.slice(0, start)}URL: ${url}${printed.slice(printed.indexOf('\n', start))}`
+}
+
 /** The same narinfo with more signatures after its own; those that it has already are not repeated. */
 export function withSignatures(info: NarInfo, more: readonly Signature[]): NarInfo {
   const lines = new Set(info.signatures.map(({ line }) => line))

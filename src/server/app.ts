@@ -74,8 +74,9 @@ export function createApp(parts: ServerParts): RequestListener {
 
   return (incoming, outgoing) => {
     const hash = narInfoHash(incoming.url ?? '')
-    if (hash && narInfoAtOnce(incoming, outgoing, hash)) return
-    void guarded(dispatch, incoming, outgoing)
+    const otherwise = (): void => void guarded(dispatch, incoming, outgoing)
+    if (hash) narInfoAtOnce(incoming, outgoing, hash, otherwise)
+    else otherwise()
   }
 }
 

@@ -15,8 +15,10 @@ export interface ServerParts {
   readonly substituter: Substituter
   /** The disk alone: answers those who say `only-if-cached`. */
   readonly held: Substituter
-  /** What `substituter` would find of a path (by its hash alone) if that is known without asking anybody: it counts as asked for. */
+  /** What `substituter` would find of a path (by its hash alone) if it is held, and in memory: it counts as asked for. */
   readonly recall?: ((hash: StoreHash) => Substitute | undefined) | undefined
+  /** The narinfos of those paths that are held and can be looked up at once; the others have to be asked for. They count as asked for. */
+  readonly recite?: ((hashes: readonly StoreHash[]) => readonly (Recited | undefined)[]) | undefined
   /**
    * Logs, listings, realisations …: uploaded ones, then those of the strata. The path is one that `resourceKind` knows. `onlyHeld`: a
    * peer asks, and only uploaded ones count.
@@ -46,6 +48,14 @@ export interface ServerParts {
   /** Milliseconds within which a question is answered; the transfer of a NAR may last. */
   readonly deadline: number
   readonly access?: Log | undefined
+}
+
+/** A narinfo of a path that is held. */
+export interface Recited {
+  /** As `printNarInfo` printed it, with any URL. */
+  readonly text: string
+  /** The file name of its NAR. */
+  readonly file: string
 }
 
 /**

@@ -1,6 +1,6 @@
 // Narinfos as they leave: printed once, and sent as often as they are asked for.
 
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { OutgoingHttpHeaders } from 'node:http'
 
 import { narUrl } from '../nix/nar-url.ts'
@@ -27,23 +27,22 @@ export class PrintedNarInfos {
   of(narinfo: NarInfo): Printed {
     const known = this.#known.get(narinfo)
     if (known) return known
-    const made = print(narinfo)
+    const made = printedText(printNarInfo(narinfo, narUrl(narinfo)))
     this.#known.set(narinfo, made)
     return made
   }
 }
 
-function print(narinfo: NarInfo): Printed {
-  const text = printNarInfo(narinfo, narUrl(narinfo))
-  const encoded = Buffer.from(text)
-  const bytes = encoded.byteLength
-  const etag = `"${createHash('sha256').update(encoded).digest('base64url').slice(0, 27)}"`
+/** The same for one that is text already. */
+export function printedText(text: string): Printed {
+  const bytes = Buffer.byteLength(text)
+  const etag = `"${hash('sha256', text, 'base64url').slice(0, 27)}"`
   const headers = {
     'Content-Type': 'text/x-nix-narinfo',
     'Content-Length': bytes,
     ETag: etag,
     'Cache-Control': `public, max-age=${maxAge}`,
   }
-  const body = bytes === text.length ? text : encoded
+  const body = bytes === text.length ? text : Buffer.from(text)
   return { body, bytes, etag, headers, hitHeaders: { ...headers, 'Cache-Status': hit } }
 }

@@ -16,7 +16,7 @@ import { entriesOfRows } from './dossier.ts'
 import { makeDirectory } from './durable.ts'
 import { Eviction, type Evicted } from './eviction.ts'
 import { narColumn } from './held-nar.ts'
-import { Holdings } from './holdings.ts'
+import { Holdings, type HeldText } from './holdings.ts'
 import { Layout } from './layout.ts'
 import { Ledger } from './ledger.ts'
 import { takeLock, type StoreLock } from './lock.ts'
@@ -82,7 +82,7 @@ export interface StoreStats {
 /** A NAR that we hold, as it is listed. */
 export interface Listed {
   readonly hash: StoreHash
-  /** The narinfo's text, as its sender gave it. */
+  /** The narinfo's text, with its sender's URL. */
   readonly narinfo: string
   /** File name in the store. */
   readonly file: string
@@ -204,6 +204,13 @@ export class DiskStore implements Substituter {
     const held = this.#holdings.recall({ hash })?.held
     if (held) this.#ledger.accessed(held, false)
     return held
+  }
+
+  /** The narinfos of held paths, as far as the catalogue alone can tell; undefined for those that have to be asked for. They count as asked for. */
+  recite(hashes: readonly StoreHash[]): readonly (HeldText | undefined)[] {
+    const texts = this.#holdings.texts(hashes)
+    for (const text of texts) if (text) this.#ledger.glanced(text.file)
+    return texts
   }
 
   /**

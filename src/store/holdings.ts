@@ -8,7 +8,7 @@ import { narFileName, narIdentity, type NarIdentity } from '../nix/nar-url.ts'
 import { parseNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import type { StoreHash } from '../nix/store-path.ts'
 import type { Wanted } from '../substituter.ts'
-import type { HeldRow, Row } from './catalogue.ts'
+import type { Catalogue, HeldRow, Row, TextRow } from './catalogue.ts'
 import { HeldNar, narColumn, type Opener } from './held-nar.ts'
 import type { Ledger } from './ledger.ts'
 import { BufferPool } from './nar-body.ts'
@@ -17,6 +17,14 @@ import type { Shelves } from './shelves.ts'
 import type { SteadyCatalogue } from './steady-catalogue.ts'
 import { storeError, systemCode, type StoreHealth } from './store-health.ts'
 import type { Trust, Voucher } from './trust.ts'
+
+/** The narinfo of a path that is held, unread. */
+export interface HeldText {
+  /** As `printNarInfo` printed it, with its sender's URL. */
+  readonly text: string
+  /** The name of the NAR file. */
+  readonly file: string
+}
 
 export interface HoldingsOptions {
   /** The store's name as a substituter. */
@@ -42,6 +50,29 @@ export class Holdings implements Opener {
   /** What memory says; undefined: it does not know, not even that there is nothing. */
   recall(wanted: Wanted): Known | undefined {
     return this.#options.memory.recall(wanted)
+  }
+
+  /**
+   * The narinfos of held paths as text, straight from the catalogue, for who needs nothing else of them. Undefined: only `look` can tell; or
+   * memory should know this path, for it is asked for again.
+   */
+  texts(hashes: readonly StoreHash[]): readonly (HeldText | undefined)[] {
+    const { catalogue } = this.#options
+    return catalogue.ask((index) => index.atOnce(() => hashes.map((hash) => this.#text(index, hash)))) ?? []
+  }
+
+  #text(index: Catalogue, hash: StoreHash): HeldText | undefined {
+    const { catalogue, memory, trust, storeDir } = this.#options
+    if (memory.isAbsent(hash)) return undefined
+    const rows = index.texts(hash)
+    if (rows.length === 0 && catalogue.whole) memory.keepAbsent(hash)
+    let first: TextRow | undefined
+    for (const row of rows) if (row[5] !== null && !(first && first[4] <= row[4])) first = row
+    if (!first || !memory.isFirst(hash)) return undefined
+    const [nar, text, signedBy, keys] = first
+    // Of another directory than ours: `look` finds that it is no narinfo.
+    if (!trust.recall({ keys, signedBy }) || !text.startsWith(`StorePath: ${storeDir}/${hash}-`)) return undefined
+    return { text, file: `${hash}-${nar}` }
   }
 
   /** What the catalogue says, or the directory where the catalogue cannot tell. Never rejects: what cannot be found out is not held. */

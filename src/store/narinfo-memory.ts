@@ -24,7 +24,11 @@ export interface Known {
 /** Paths of which the catalogue has no row, as it last said. */
 const mostAbsent = 20_000
 
+/** Paths that were asked for once, and answered without being kept. */
+const mostGlanced = 20_000
+
 export class NarinfoMemory {
+  readonly #glanced = new LRUCache<StoreHash, true>({ max: mostGlanced })
   readonly #absent = new LRUCache<StoreHash, true>({ max: mostAbsent })
   /** By store hash: what a question without a NAR is answered with. By file name: NARs of the path beside that one. */
   readonly #known: LRUCache<string, Known>
@@ -59,6 +63,16 @@ export class NarinfoMemory {
   keep({ hash, nar }: Wanted, known: Known): void {
     this.#absent.delete(hash)
     this.#known.set(nar ? narFileName(hash, nar) : hash, known)
+  }
+
+  /**
+   * Whether this is the first question for a path in a while. What is asked for but once (a whole store is copied, say) is then not worth
+   * keeping: it would push out what is asked for again.
+   */
+  isFirst(hash: StoreHash): boolean {
+    if (this.#glanced.delete(hash)) return false
+    this.#glanced.set(hash, true)
+    return true
   }
 
   /** A NAR file came or went: the next question goes to the catalogue. */

@@ -10,7 +10,7 @@ import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { narFileName, narIdentity, parseNarFileName } from '../nix/nar-url.ts'
-import { parseNarInfo, type NarInfo } from '../nix/narinfo.ts'
+import { parseNarInfo, printNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import { isStoreHash } from '../nix/store-path.ts'
 import type { Row } from './catalogue.ts'
 import { syncDirectory } from './durable.ts'
@@ -156,19 +156,18 @@ async function settle(parts: RepairParts, file: string, repaired: Repaired): Pro
 interface Adopted {
   readonly file: string
   readonly narinfo: NarInfo
-  readonly text: string
   readonly size: number
   readonly seen: Row | undefined
 }
 
-async function adopt(parts: RepairParts, { file, narinfo, text, size, seen }: Adopted): Promise<void> {
+async function adopt(parts: RepairParts, { file, narinfo, size, seen }: Adopted): Promise<void> {
   const { catalogue, layout, source } = parts
   const changed = Math.round((await stat(layout.nar(file))).mtimeMs)
   catalogue.change((index) =>
     index.hold({
       hash: narinfo.storePath.hash,
       nar: narColumn(file),
-      narinfo: text,
+      narinfo: printNarInfo(narinfo, narinfo.url),
       url: narinfo.url,
       source: seen?.source ?? source,
       signedBy: null,

@@ -16,7 +16,7 @@ CREATE TABLE entries (
   id INTEGER PRIMARY KEY,
   hash TEXT NOT NULL,            -- store hash
   nar TEXT NOT NULL,             -- what follows it and a dash in the file name: <digest>.nar[.xz|…]
-  narinfo TEXT NOT NULL,         -- as its sender gave it
+  narinfo TEXT NOT NULL,         -- as printNarInfo prints it, with its sender's URL
   url TEXT NOT NULL,             -- its URL field
   source TEXT NOT NULL,          -- name of the substituter that gave it
   signed_by TEXT,                -- name of the trusted key that vouched, \`ca\`, or null

@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
 import { encodeBase32 } from '../../src/nix/base32.ts'
-import { parseNarInfo, printNarInfo, withSignatures } from '../../src/nix/narinfo.ts'
+import { parseNarInfo, printNarInfo, withSignatures, withUrl } from '../../src/nix/narinfo.ts'
 import { fingerprint, parseSignature } from '../../src/nix/signature.ts'
 import { contentAddressed, read, refusal, signed, storeDir, withLine } from './samples.ts'
 
@@ -474,6 +474,18 @@ describe('every narinfo', () => {
         expect(relayed(relayed(text))).toBe(relayed(text))
       }),
     )
+  })
+
+  it('that was printed gets another URL without being read', () => {
+    fc.assert(
+      fc.property(messy, (text) => {
+        const info = read(text)
+        expect(withUrl(printNarInfo(info, info.url), 'nar/$&.nar')).toBe(printNarInfo(info, 'nar/$&.nar'))
+      }),
+    )
+    const first = read(`URL: a.nar\n${signed.replace(/^URL: .*\n/m, '')}`)
+    expect(withUrl(relayed(signed), 'b')).toBe(printNarInfo(read(signed), 'b'))
+    expect(withUrl(printNarInfo(first, first.url), 'b')).toBe(printNarInfo(first, 'b'))
   })
 
   it('that we relay is read by Nix as we read it', () => {

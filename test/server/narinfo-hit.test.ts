@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest'
 
 import { createLog, type LogLevel } from '../../src/log.ts'
-import { narUrl } from '../../src/nix/nar-url.ts'
+import { narFileName, narIdentity, narUrl } from '../../src/nix/nar-url.ts'
 import { printNarInfo } from '../../src/nix/narinfo.ts'
 import { empty, having, serve, testNar, type Reply, type Rig, type TestNar, type TestSubstituter } from './rig.ts'
 
@@ -13,12 +13,13 @@ interface HitRig extends Rig {
 }
 
 interface HeldOptions {
-  readonly atOnce?: boolean
+  /** Who knows it without being asked; default: memory. */
+  readonly atOnce?: 'memory' | 'catalogue' | 'nobody'
   readonly level?: LogLevel
 }
 
-/** Has this path on disk; `atOnce`: and in memory. */
-async function serveHeld(nar: TestNar, { atOnce = true, level = 'info' }: HeldOptions = {}): Promise<HitRig> {
+/** Has this path on disk. */
+async function serveHeld(nar: TestNar, { atOnce = 'memory', level = 'info' }: HeldOptions = {}): Promise<HitRig> {
   const substituter = having([nar], { stratum: 'store' })
   const { hash } = nar.narinfo.storePath
   const lines: Record<string, unknown>[] = []
@@ -26,10 +27,16 @@ async function serveHeld(nar: TestNar, { atOnce = true, level = 'info' }: HeldOp
   const rig = await serve({
     substituter,
     held: substituter,
-    recall: atOnce ? (wanted) => (wanted === hash ? nar.substitute : undefined) : undefined,
+    recall: (wanted) => (atOnce === 'memory' && wanted === hash ? nar.substitute : undefined),
+    recite: (hashes) => hashes.map((wanted) => (atOnce === 'catalogue' && wanted === hash ? recited(nar) : undefined)),
     access: createLog({ level, format: 'json', write }),
   })
   return { ...rig, lines, substituter }
+}
+
+/** Its narinfo as the catalogue has it. */
+function recited({ narinfo }: TestNar) {
+  return { text: printNarInfo(narinfo, narinfo.url), file: narFileName(narinfo.storePath.hash, narIdentity(narinfo)) }
 }
 
 /** All of an answer but its time. */
@@ -39,44 +46,63 @@ function dateless({ status, headers, body, cut }: Reply) {
   return { status, headers: others, body, cut }
 }
 
-describe('a narinfo that memory knows', () => {
+describe('a narinfo that memory or the catalogue knows', () => {
   const kinds = [
     ['plain', {}],
     ['with other letters than ASCII', { 'X-Note': 'caf\u00e9 \u2713 \u{1f980}' }],
   ] as const
 
-  test.each(kinds)('has the same status, headers and bytes as by its route: %s', async (_kind, fields) => {
-    const nar = testNar({ fields })
-    const fast = await serveHeld(nar)
-    const ordinary = await serveHeld(nar, { atOnce: false })
-    const text = Buffer.from(printNarInfo(nar.narinfo, narUrl(nar.narinfo)), 'utf8')
+  const ways = kinds.flatMap(([kind, fields]) =>
+    (['memory', 'catalogue'] as const).map((by) => [kind, by, fields] as const),
+  )
 
-    const [one, other] = [await fast.ask(nar.narinfoPath), await ordinary.ask(nar.narinfoPath)]
+  test.each(ways)(
+    'has the same status, headers and bytes as by its route: %s, by %s',
+    async (_kind, atOnce, fields) => {
+      const nar = testNar({ fields })
+      const fast = await serveHeld(nar, { atOnce })
+      const ordinary = await serveHeld(nar, { atOnce: 'nobody' })
+      const text = Buffer.from(printNarInfo(nar.narinfo, narUrl(nar.narinfo)), 'utf8')
 
-    expect(dateless(one)).toEqual(dateless(other))
-    for (const reply of [one, other]) {
-      expect(reply).toMatchObject({ status: 200, cut: false })
-      expect(reply.body).toEqual(text)
-      expect(reply.headers['content-length']).toBe(String(text.length))
-      expect(reply.headers['cache-status']).toBe('substrata; hit')
-    }
-    expect(fast.substituter.asked).toHaveLength(0)
-    expect(ordinary.substituter.asked).toHaveLength(1)
-  })
+      const [one, other] = [await fast.ask(nar.narinfoPath), await ordinary.ask(nar.narinfoPath)]
 
-  test('counts as a hit each time, and nobody is asked', async () => {
-    const nar = testNar()
-    const { ask, counted, substituter } = await serveHeld(nar)
-    for (let times = 0; times < 3; times += 1) expect((await ask(nar.narinfoPath)).status).toBe(200)
-    expect(await counted('narinfos', 'hit')).toBe(3)
-    expect(substituter.asked).toHaveLength(0)
-  })
+      expect(dateless(one)).toEqual(dateless(other))
+      for (const reply of [one, other]) {
+        expect(reply).toMatchObject({ status: 200, cut: false })
+        expect(reply.body).toEqual(text)
+        expect(reply.headers['content-length']).toBe(String(text.length))
+        expect(reply.headers['cache-status']).toBe('substrata; hit')
+      }
+      expect(fast.substituter.asked).toHaveLength(0)
+      expect(ordinary.substituter.asked).toHaveLength(1)
+    },
+  )
 
-  test('does not keep another path from being asked for', async () => {
+  test.each(['memory', 'catalogue'] as const)(
+    'counts as a hit each time, and nobody is asked: by %s',
+    async (atOnce) => {
+      const nar = testNar()
+      const { ask, counted, substituter } = await serveHeld(nar, { atOnce })
+      for (let times = 0; times < 3; times += 1) expect((await ask(nar.narinfoPath)).status).toBe(200)
+      expect(await counted('narinfos', 'hit')).toBe(3)
+      expect(substituter.asked).toHaveLength(0)
+    },
+  )
+
+  test.each(['memory', 'catalogue'] as const)('does not keep others from being asked for: by %s', async (atOnce) => {
     const [nar, other] = [testNar(), testNar()]
-    const { ask, substituter } = await serveHeld(nar)
-    expect((await ask(other.narinfoPath)).status).toBe(404)
-    expect(substituter.asked.map(({ wanted }) => wanted.hash)).toEqual([other.narinfo.storePath.hash])
+    const { ask, substituter } = await serveHeld(nar, { atOnce })
+    const paths = [nar, other, nar, other, nar].map(({ narinfoPath }) => narinfoPath)
+    const replies = await Promise.all(paths.map((path) => ask(path)))
+    expect(replies.map(({ status }) => status)).toEqual([200, 404, 200, 404, 200])
+    expect(replies[2]?.body).toEqual(Buffer.from(printNarInfo(nar.narinfo, narUrl(nar.narinfo))))
+    expect(substituter.asked.map(({ wanted }) => wanted.hash)).toEqual(Array(2).fill(other.narinfo.storePath.hash))
+  })
+
+  test('that the catalogue cannot be asked for is asked for elsewhere', async () => {
+    const nar = testNar()
+    const { ask } = await serve({ substituter: having([nar]), recall: () => undefined, recite: () => [] })
+    expect((await ask(nar.narinfoPath)).status).toBe(200)
   })
 
   test('has its line, with the time that its question took, where every request has one', async () => {
@@ -120,8 +146,9 @@ describe('a request that is more than a plain question takes the ordinary way, t
     const nar = testNar()
     const substituter = having([nar])
     const recall = () => nar.substitute
+    const recite = () => [recited(nar)]
     const access = createLog({ level: 'info', format: 'json', write: () => {} })
-    const { ask } = await serve({ substituter, held: empty, recall, access })
+    const { ask } = await serve({ substituter, held: empty, recall, recite, access })
     expect((await ask(nar.narinfoPath, { headers: { 'Cache-Control': 'only-if-cached' } })).status).toBe(504)
     expect(substituter.asked).toHaveLength(0)
   })

@@ -78,21 +78,25 @@ test('a narinfo that was asked for counts when all is written down, as before an
   }
 })
 
-test.each(['asked for', 'recalled'])('a narinfo that was only %s keeps its NAR from being evicted', async (how) => {
-  const fixture = await storeFixture()
-  const store = await fixture.open({ maxSize: 30_000 })
-  const entries = Array.from({ length: 3 }, () => fixture.add(10_000))
-  for (const entry of entries) await put(store, entry)
-  const [first, second, third] = [entries[0]!, entries[1]!, entries[2]!]
-  // Memory has to know it before it can be recalled.
-  for (const { hash } of [first, second, third]) await ask(store, hash)
-  if (how === 'recalled') expect(store.recall(first.hash)?.narinfo.storePath.hash).toBe(first.hash)
-  else await ask(store, first.hash)
+test.each(['asked for', 'recalled', 'recited'])(
+  'a narinfo that was only %s keeps its NAR from being evicted',
+  async (how) => {
+    const fixture = await storeFixture()
+    const store = await fixture.open({ maxSize: 30_000 })
+    const entries = Array.from({ length: 3 }, () => fixture.add(10_000))
+    for (const entry of entries) await put(store, entry)
+    const [first, second, third] = [entries[0]!, entries[1]!, entries[2]!]
+    // Memory has to know it before it can be recalled.
+    for (const { hash } of how === 'recited' ? [second, third] : [first, second, third]) await ask(store, hash)
+    if (how === 'recalled') expect(store.recall(first.hash)?.narinfo.storePath.hash).toBe(first.hash)
+    else if (how === 'recited') expect(store.recite([first.hash])[0]?.file).toBe(fileOf(first))
+    else await ask(store, first.hash)
 
-  await put(store, fixture.add(10_000))
+    await put(store, fixture.add(10_000))
 
-  expect(await Promise.all(entries.map((entry) => holds(store, entry)))).toEqual([true, false, false])
-})
+    expect(await Promise.all(entries.map((entry) => holds(store, entry)))).toEqual([true, false, false])
+  },
+)
 
 test('a NAR that was asked for itself is on record for the next start', async () => {
   const fixture = await storeFixture()
