@@ -75,6 +75,9 @@ export interface RowKey {
   readonly nar: string
 }
 
+/** A held row that may be evicted. */
+export type Evictable = Pick<HeldRow, 'id' | 'hash' | 'nar' | 'size'>
+
 /** Changes that wait for the next flush. */
 export interface Batch {
   readonly accesses: readonly (RowKey & { readonly at: number })[]
@@ -141,6 +144,13 @@ export class Catalogue {
     this.#statements.release.run(hash, nar)
   }
 
+  /** The same for several, in one transaction: by their ids, for the index of all hashes is large and they lie anywhere in it. */
+  releaseAll(rows: readonly Evictable[]): void {
+    this.atOnce(() => {
+      for (const { id, hash, nar } of rows) this.#statements.releaseById.run(id, hash, nar)
+    })
+  }
+
   /** Replaces the narinfo of a row. */
   amend({ hash, nar, narinfo, signedBy, keys }: Pick<HeldRow, 'hash' | 'nar' | 'narinfo' | 'signedBy' | 'keys'>): void {
     this.#statements.amend.run({ hash, nar, narinfo, signedBy, keys })
@@ -163,7 +173,7 @@ export class Catalogue {
   }
 
   /** NARs that may be evicted, least recently used first. */
-  leastRecent(count: number): readonly (RowKey & { readonly size: number })[] {
+  leastRecent(count: number): readonly Evictable[] {
     return this.#statements.leastRecent.all(count)
   }
 
@@ -252,6 +262,9 @@ export const questions = {
       signed_by = excluded.signed_by, keys = excluded.keys, recorded_at = excluded.recorded_at, size = excluded.size,
       checked = excluded.checked, last_access = excluded.last_access, kept = excluded.kept`,
   release: `UPDATE entries SET size = NULL, checked = NULL, last_access = NULL WHERE hash = ? AND nar = ? AND size IS NOT NULL`,
+  // The plus keeps SQLite from taking the index of hashes after all.
+  releaseById: `UPDATE entries SET size = NULL, checked = NULL, last_access = NULL
+    WHERE id = ? AND +hash = ? AND +nar = ? AND size IS NOT NULL`,
   amend: `UPDATE entries SET narinfo = @narinfo, signed_by = @signedBy, keys = @keys WHERE hash = @hash AND nar = @nar`,
   access: `UPDATE entries SET last_access = max(last_access, ?) WHERE hash = ? AND nar = ? AND size IS NOT NULL`,
   see: `INSERT INTO entries (hash, nar, narinfo, url, source, signed_by, keys, recorded_at, kept)
@@ -260,7 +273,8 @@ export const questions = {
       signed_by = excluded.signed_by, keys = excluded.keys, recorded_at = excluded.recorded_at WHERE size IS NULL`,
   judge: `UPDATE entries SET signed_by = ?, keys = ? WHERE hash = ? AND nar = ?`,
   forget: `DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE size IS NULL ORDER BY recorded_at LIMIT ?)`,
-  leastRecent: `SELECT hash, nar, size FROM entries WHERE size IS NOT NULL AND kept = 0 ORDER BY last_access LIMIT ?`,
+  leastRecent: `SELECT id, hash, nar, size FROM entries
+    WHERE size IS NOT NULL AND kept = 0 ORDER BY last_access LIMIT ?`,
   latestAccess: `SELECT last_access FROM entries WHERE size IS NOT NULL AND kept = 0 ORDER BY last_access DESC LIMIT 1`,
   mark: `SELECT kept FROM marks WHERE hash = ?`,
   setMark: `INSERT OR REPLACE INTO marks (hash, kept) VALUES (?, ?)`,
@@ -283,12 +297,13 @@ function prepare(database: Database.Database) {
     hashOfUrl: database.prepare<[string], StoreHash>(questions.hashOfUrl).pluck(),
     hold: database.prepare<[Omit<HeldRow, 'id' | 'kept'>]>(questions.hold),
     release: database.prepare<[string, string]>(questions.release),
+    releaseById: database.prepare<[number, string, string]>(questions.releaseById),
     amend: database.prepare<[object]>(questions.amend),
     access: database.prepare<[number, string, string]>(questions.access),
     see: database.prepare<[NarinfoRow]>(questions.see),
     judge: database.prepare<[string | null, string, string, string]>(questions.judge),
     forget: database.prepare<[number]>(questions.forget),
-    leastRecent: database.prepare<[number], RowKey & { readonly size: number }>(questions.leastRecent),
+    leastRecent: database.prepare<[number], Evictable>(questions.leastRecent),
     latestAccess: database.prepare<[], number>(questions.latestAccess).pluck(),
     mark: database.prepare<[string], number>(questions.mark).pluck(),
     setMark: database.prepare<[string, number]>(questions.setMark),

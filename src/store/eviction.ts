@@ -8,7 +8,7 @@ import { fstatSync, statfsSync } from 'node:fs'
 import { ProxyError } from '../errors.ts'
 import { silentLog, type Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import type { RowKey } from './catalogue.ts'
+import type { Evictable, RowKey } from './catalogue.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
 import type { NarinfoMemory } from './narinfo-memory.ts'
@@ -24,8 +24,8 @@ const unpromisedShare = 0.5
 const watermarkShare = 0.5
 /** Milliseconds for which a look at the file system's free space is good. */
 const freeFor = 1000
-/** Candidates that are read at once. */
-const batch = 64
+/** NARs that are removed at once. */
+const atOnce = 16
 
 export interface EvictionOptions {
   readonly layout: Layout
@@ -203,42 +203,58 @@ export class Eviction {
 
   /** Removes the least recently used until so many bytes are free; stops at what is being read. */
   async #evict(goal: number): Promise<Evicted> {
-    const { catalogue, shelves, ledger, metrics } = this.#options
+    const { shelves, ledger, metrics } = this.#options
     const evicted = { nars: 0, bytes: 0 }
     if (goal <= 0) return evicted
     // What is being read is in use now, whenever its reader began: after this it comes last.
     for (const file of shelves.beingRead()) ledger.using(file)
     await ledger.flushInTurns()
     while (evicted.bytes < goal) {
-      const candidates = catalogue.must((index) => index.leastRecent(batch))
-      if (candidates.length === 0) break
-      for (const { hash, nar, size } of candidates) {
-        if (evicted.bytes >= goal) break
-        if (shelves.isRead(`${hash}-${nar}`)) return evicted
-        await this.#remove({ hash, nar })
-        evicted.nars++
-        evicted.bytes += size
-        this.#free += size
-        metrics?.evictions.inc()
-        metrics?.evictedBytes.inc(size)
-      }
+      const going = this.#next(goal - evicted.bytes)
+      if (going.length === 0) break
+      await this.#remove(going)
+      const bytes = going.reduce((sum, { size }) => sum + size, 0)
+      evicted.nars += going.length
+      evicted.bytes += bytes
+      this.#free += bytes
+      metrics?.evictions.inc(going.length)
+      metrics?.evictedBytes.inc(bytes)
     }
     if (evicted.nars > 0) this.#log.debug('store: evicted', { ...evicted })
     return evicted
   }
 
-  /** First the files, then the row: a row without its file is noticed by whoever opens it, a file without a row by nobody. */
-  async #remove(key: RowKey): Promise<void> {
+  /** The next to go for so many bytes, some at a time; none that comes after one that is being read. */
+  #next(goal: number): readonly Evictable[] {
+    const { catalogue, shelves } = this.#options
+    const candidates = catalogue.must((index) => index.leastRecent(atOnce))
+    let bytes = 0
+    const end = candidates.findIndex((candidate) => {
+      if (bytes >= goal || shelves.isRead(fileOf(candidate))) return true
+      bytes += candidate.size
+      return false
+    })
+    return end < 0 ? candidates : candidates.slice(0, end)
+  }
+
+  /**
+   * First the files, then the rows: a row without its file is noticed by whoever opens it, a file without a row by nobody. Several together,
+   * for most of the time is waiting for the disk, and of one transaction each index is written once.
+   */
+  async #remove(going: readonly Evictable[]): Promise<void> {
     const { catalogue, shelves, memory, health } = this.#options
-    const file = `${key.hash}-${key.nar}`
-    await shelves.exclusive(file, async () => {
-      memory.forget(key.hash, file)
-      await shelves.remove(file).catch((error: unknown) => {
-        throw health.failed('disk', error)
-      })
-      catalogue.change((index) => index.release(key))
+    await shelves.exclusiveAll(going.map(fileOf), async () => {
+      const forget = (): void => {
+        for (const key of going) memory.forget(key.hash, fileOf(key))
+      }
+      forget()
+      const removals = await Promise.allSettled(going.map((key) => shelves.remove(fileOf(key))))
+      const gone = going.filter((_key, index) => removals[index]?.status === 'fulfilled')
+      catalogue.change((index) => index.releaseAll(gone))
       // Somebody may have asked in between.
-      memory.forget(key.hash, file)
+      forget()
+      const failure = removals.find((removal) => removal.status === 'rejected')
+      if (failure) throw health.failed('disk', failure.reason)
     })
   }
 
@@ -255,6 +271,10 @@ export class Eviction {
     this.#freeAt = now
     for (const { bytes, fd } of this.#claims) this.#free -= Math.max(0, bytes - written(fd))
   }
+}
+
+function fileOf({ hash, nar }: RowKey): string {
+  return `${hash}-${nar}`
 }
 
 /** Bytes that a file takes on disk already. */

@@ -39,6 +39,12 @@ export class Shelves {
     }
   }
 
+  /** The same for a change to several files. Only one such change at a time: two could wait for each other. */
+  exclusiveAll<T>(files: readonly string[], change: () => Promise<T>): Promise<T> {
+    const [file, ...others] = files
+    return file === undefined ? change() : this.exclusive(file, () => this.exclusiveAll(others, change))
+  }
+
   /** Opens a NAR file for reading; undefined when it is not there or does not have this size, in bytes. Rejects by the file system. */
   async open(file: string, size: number): Promise<FileHandle | undefined> {
     let handle: FileHandle

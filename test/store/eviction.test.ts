@@ -1,11 +1,13 @@
 // Room on disk: the least recently used goes, what is wanted stays, and a claim that cannot be met costs nobody anything.
 
+import { mkdir, rm, rmdir } from 'node:fs/promises'
+
 import { describe, expect, test } from 'vitest'
 
 import { Metrics } from '../../src/metrics.ts'
 import type { DiskStore } from '../../src/store/disk-store.ts'
 import type { SyntheticEntry } from '../support/synthetic-cache.ts'
-import { ask, holds, put, storeFixture, substituteOf } from './store-fixture.ts'
+import { ask, holds, pathOf, put, storeFixture, substituteOf } from './store-fixture.ts'
 
 const never = new AbortController().signal
 
@@ -130,6 +132,26 @@ describe('eviction', () => {
     await nar.body[Symbol.asyncIterator]().return?.()
     await put(store, fixture.add(29_000))
     expect(await holds(store, entries[0]!)).toBe(false)
+  })
+
+  test('of many at once counts each that is gone, though one cannot be removed', async () => {
+    const fixture = await storeFixture()
+    const store = await fixture.open({ maxSize: 400_000 })
+    const entries = Array.from({ length: 40 }, () => fixture.add(10_000))
+    for (const entry of entries) await put(store, entry)
+    const stuck = pathOf(fixture, entries[3]!)
+    await rm(stuck)
+    await mkdir(stuck)
+
+    await expect(put(store, fixture.add(200_000))).rejects.toMatchObject({ code: 'store-failed' })
+    const { nars } = store.stats()
+    expect(nars).toBeLessThan(40)
+    expect(await fixture.files()).toHaveLength(2 * (nars - 1) + 1)
+
+    await rmdir(stuck)
+    await put(store, fixture.add(200_000))
+    expect(await held(store, entries.slice(0, 20))).toEqual(Array.from({ length: 20 }, () => false))
+    expect(store.stats().bytes).toBe(10_000 * (store.stats().nars - 1) + 200_000)
   })
 
   test('is made good at the start when the budget has been lowered', async () => {
