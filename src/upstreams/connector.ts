@@ -8,6 +8,7 @@ import { buildConnector } from 'undici'
 import { ProxyError } from '../errors.ts'
 import { bareHost, isPublicAddress, reachOf, sameOrigin, type Bounds } from './address.ts'
 import { mended } from './mended-socket.ts'
+import { connectPlainly } from './plain-socket.ts'
 
 export interface ConnectorOptions extends Bounds {
   /** For DNS, TCP and TLS together, ms. */
@@ -22,6 +23,8 @@ export interface ConnectorOptions extends Bounds {
 
 /** RFC 8305: how long one address may be silent before the next is tried beside it, ms. */
 const happyEyeballs = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: 250 }
+/** Silence on a connection after which the kernel asks whether the other end still lives, ms. */
+const keepAliveProbe = 60_000
 /** Our own limit on time holds; `mended` needs sockets that stay open at their end. */
 const common = { ...happyEyeballs, timeout: 0, allowHalfOpen: true }
 
@@ -32,8 +35,8 @@ const common = { ...happyEyeballs, timeout: 0, allowHalfOpen: true }
  */
 export function connectorFor(options: ConnectorOptions): buildConnector.connector {
   const { timeout, zone, lookup = systemLookup, failed } = options
-  const anywhere = buildConnector({ ...common, lookup })
-  const publicly = buildConnector({ ...common, lookup: publicOnly(lookup) })
+  const anywhere = connectorBy(lookup)
+  const publicly = connectorBy(publicOnly(lookup))
   return (to, callback) => {
     const url = new URL(`${to.protocol}//${to.host ?? to.hostname}`)
     const reach = reachOf(url, options)
@@ -60,6 +63,23 @@ export function connectorFor(options: ConnectorOptions): buildConnector.connecto
     const timer = setTimeout(() => {
       if (socket instanceof Socket) socket.destroy(new ProxyError('timeout', `no connection within ${timeout} ms`))
     }, timeout)
+  }
+}
+
+/** undici's own for TLS, and one that does the same for plain TCP with a socket of ours. */
+function connectorBy(lookup: LookupFunction): buildConnector.connector {
+  const securely = buildConnector({ ...common, lookup })
+  return (to, callback) => {
+    if (to.protocol === 'https:') return securely(to, callback)
+    const address = { host: to.hostname, port: Number(to.port) || 80 }
+    const socket = connectPlainly({ ...happyEyeballs, allowHalfOpen: true, lookup, ...address })
+    socket.setKeepAlive(true, keepAliveProbe).setNoDelay(true)
+    const failed = (error: Error): void => callback(error, null)
+    socket.once('error', failed).once('connect', () => {
+      socket.off('error', failed)
+      callback(null, socket)
+    })
+    return socket
   }
 }
 

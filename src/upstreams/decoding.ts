@@ -45,7 +45,7 @@ export async function readText(body: AsyncIterable<Uint8Array>, most: number): P
   for await (const piece of body) {
     size += piece.length
     if (size > most) throw new ProxyError('bad-narinfo', `longer than ${most} bytes`)
-    pieces.push(piece)
+    pieces.push(Buffer.from(piece))
   }
   try {
     const [first] = pieces
@@ -82,7 +82,8 @@ async function* blaming(
   let broken: Error | undefined
   async function* source(): AsyncGenerator<Uint8Array> {
     try {
-      yield* body
+      // A stream may still be at work on a chunk when it asks for the next.
+      for await (const chunk of body) yield Buffer.from(chunk)
     } catch (error) {
       broken = error instanceof Error ? error : new Error('broken', { cause: error })
       throw error

@@ -1,19 +1,19 @@
 // One request and its response over undici, with our own limit on the wait for the first byte and an abort that is heard at once.
 
 import type { IncomingHttpHeaders } from 'node:http'
-import { Readable } from 'node:stream'
 
 import type { Dispatcher } from 'undici'
 
 import { ProxyError } from '../errors.ts'
 import { reasonOf } from './gate.ts'
+import { IncomingBody } from './incoming-body.ts'
 
 /** A response whose body is still to come. */
 export interface Exchange {
   readonly status: number
   readonly headers: IncomingHttpHeaders
   /** Must be read to its end or destroyed, else its socket is lost. Destroying it closes the socket. */
-  readonly body: Readable
+  readonly body: IncomingBody
 }
 
 export interface ExchangeOptions {
@@ -26,9 +26,6 @@ export interface ExchangeOptions {
   readonly signal: AbortSignal
 }
 
-/** Bytes of a body that may wait for a slow reader. */
-const highWaterMark = 128 * 1024
-
 /**
  * GETs a URL; follows nothing and decodes nothing. Rejects with what undici or the system threw, with a ProxyError `timeout`
  * when the first byte does not come, and with the signal's reason. The body fails with the same.
@@ -40,7 +37,7 @@ export function exchange({ dispatcher, url, headers, firstByte, signal }: Exchan
       return
     }
     let controller: Dispatcher.DispatchController | undefined
-    let body: Readable | undefined
+    let body: IncomingBody | undefined
     let timer: NodeJS.Timeout | undefined
     const release = (): void => {
       clearTimeout(timer)
@@ -65,20 +62,24 @@ export function exchange({ dispatcher, url, headers, firstByte, signal }: Exchan
       onResponseStart(answering, status, headers) {
         if (status < 200) return
         clearTimeout(timer)
-        body = bodyOf(answering)
-        body.once('close', release)
+        body = new IncomingBody({
+          expected: Number(headers['content-length']) || undefined,
+          resume: () => answering.resume(),
+          abort: (reason) => answering.abort(reason),
+        })
+        body.whenOver(release)
         resolve({ status, headers, body })
       },
       onResponseData(answering, chunk) {
-        if (body?.push(chunk) === false) answering.pause()
+        if (body?.take(chunk) === false) answering.pause()
       },
       onResponseEnd() {
-        body?.push(null)
+        body?.end()
       },
       onResponseError(_, error) {
+        if (body) return body.fail(error)
         release()
         reject(error)
-        body?.destroy(error)
       },
     }
     try {
@@ -95,27 +96,16 @@ export function exchange({ dispatcher, url, headers, firstByte, signal }: Exchan
 }
 
 /** Reads what is left of a body that nobody wants: a short rest frees the connection for the next, a long one is not worth it. */
-export function discard(body: Readable): void {
-  let left = 64 * 1024
+export function discard(body: IncomingBody): void {
   const timer = setTimeout(() => body.destroy(), 1000).unref()
-  body.on('data', (chunk: Uint8Array) => {
-    left -= chunk.length
-    if (left < 0) body.destroy()
-  })
-  body.once('close', () => clearTimeout(timer))
+  body.whenOver(() => clearTimeout(timer))
+  void drain(body).catch(() => {})
 }
 
-/** Reads from the connection as fast as it is read itself, and closes the connection when it is given up. */
-function bodyOf(controller: Dispatcher.DispatchController): Readable {
-  const body = new Readable({
-    highWaterMark,
-    read: () => controller.resume(),
-    destroy(error, done) {
-      if (!body.readableEnded) controller.abort(error ?? new Error('given up'))
-      done(error)
-    },
-  })
-  // Whoever reads it is told by the reading; nobody need listen.
-  body.on('error', () => {})
-  return body
+async function drain(body: IncomingBody): Promise<void> {
+  let left = 64 * 1024
+  for await (const chunk of body) {
+    left -= chunk.length
+    if (left < 0) return
+  }
 }

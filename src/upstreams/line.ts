@@ -148,7 +148,7 @@ export class Line {
       this.admit()
       const part = range === undefined ? {} : { range: `bytes=${range.start}-${range.end ?? ''}` }
       response = await this.#client.get(url, { ...this.#loop(loop), ...part }, signal)
-      response.body.once('close', leave)
+      response.body.whenOver(leave)
       const made = use(response)
       if (made === undefined) discard(response.body)
       return made

@@ -1,7 +1,5 @@
 // The body of a NAR or another file as it comes in: counted, not too slow, not too long, and ended in words of ours.
 
-import type { Readable } from 'node:stream'
-
 import { ProxyError } from '../errors.ts'
 import { decoded } from './decoding.ts'
 import { failureOf } from './failures.ts'
@@ -11,7 +9,7 @@ import { aborted } from './race.ts'
 export interface TransferOptions {
   /** How a failure's sentence begins. */
   readonly who: string
-  readonly body: Readable
+  readonly body: AsyncIterable<Uint8Array> & { destroy(reason?: Error): unknown }
   /** Content-Encoding to take off. */
   readonly encoding?: string | undefined
   /** Exactly so many bytes must come; undefined: nobody said. */

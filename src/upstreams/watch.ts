@@ -1,8 +1,6 @@
 // Looks after one upstream in the background: what its nix-cache-info says, and whether it is back when its circuit is open.
 // No request ever waits for this.
 
-import type { Readable } from 'node:stream'
-
 import { ProxyError, codeOf } from '../errors.ts'
 import { parseCacheInfo } from '../nix/cache-info.ts'
 import type { Client } from './client.ts'
@@ -11,6 +9,7 @@ import { decoded, readText } from './decoding.ts'
 import { discard } from './exchange.ts'
 import { BadStatus, elsewhere, failureOf, isWebPage, NotTheCache } from './failures.ts'
 import type { Health } from './health.ts'
+import type { IncomingBody } from './incoming-body.ts'
 
 export interface WatchOptions {
   /** How a failure's sentence begins. */
@@ -173,7 +172,7 @@ export class Watch {
 }
 
 /** What is no text or too long says nothing, as far as we are concerned (edge case 3). */
-async function textOf(body: Readable, encoding: string | undefined): Promise<string> {
+async function textOf(body: IncomingBody, encoding: string | undefined): Promise<string> {
   try {
     return await readText(decoded(body, encoding), mostBytes)
   } catch (error) {
