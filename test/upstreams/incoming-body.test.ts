@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 
 import { IncomingBody } from '../../src/upstreams/incoming-body.ts'
