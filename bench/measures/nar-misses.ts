@@ -9,6 +9,7 @@ import type { Entry } from '../cache.ts'
 import { nginxProxyCache, substrata, type Contestant } from '../contestants.ts'
 import { narUrl, timed } from '../load.ts'
 import { atMost, type Bench, type Measure } from '../measure.ts'
+import { memoryAtHand } from '../memory.ts'
 import { medians } from '../rounds.ts'
 import { run } from '../run.ts'
 import { withWire } from '../wire.ts'
@@ -31,8 +32,9 @@ function cold(bench: Bench, directory: string, entry: Entry, upstream: URL) {
       mine,
       [contestant],
       async (running) => {
-        const url = running[contestant.name]?.url ?? upstream
-        const { last, size } = await timed(await narUrl(url, entry.hash))
+        const url = await narUrl(running[contestant.name]?.url ?? upstream, entry.hash)
+        await memoryAtHand()
+        const { last, size } = await timed(url)
         if (size !== entry.narSize) throw new Error(`${contestant.name}: ${size} of ${entry.narSize} bytes`)
         return last
       },

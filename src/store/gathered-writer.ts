@@ -13,6 +13,20 @@ export interface GatheredWriterOptions {
   readonly recent?: RecentBytes | undefined
 }
 
+/** Writes that are under way at once: one alone leaves the disk idle until the event loop comes round to the next. */
+const mostAtOnce = 3
+
+/** A block that is being written. */
+interface Write {
+  readonly buffer: Buffer
+  readonly length: number
+  readonly start: number
+  /** Bytes of it that are in the file. */
+  done: number
+  over: boolean
+  failure: ProxyError | undefined
+}
+
 export class GatheredWriter {
   readonly #file: FileHandle
   readonly #written: (bytes: Uint8Array) => void
@@ -20,8 +34,11 @@ export class GatheredWriter {
   #filling: Buffer | undefined
   #filled = 0
   #position = 0
-  #writing: Promise<void> | undefined
+  /** In the order of their bytes; so they are reported too. */
+  readonly #writes: Write[] = []
   #failure: ProxyError | undefined
+  /** Wakes whoever waits for a write to be over. */
+  #wake: (() => void) | undefined
 
   constructor({ file, written, recent = new RecentBytes({ kept: 0 }) }: GatheredWriterOptions) {
     this.#file = file
@@ -29,52 +46,79 @@ export class GatheredWriter {
     this.#recent = recent
   }
 
-  /** Takes a copy of a chunk; resolves when there is room for the next. Rejects with ProxyError `store-full` or `store-failed`. */
+  /** Takes a copy of a chunk, in its turn. Rejects with ProxyError `store-full` or `store-failed`. */
   async write(chunk: Uint8Array): Promise<void> {
-    let rest = chunk
-    while (rest.length > 0) {
-      if (this.#failure !== undefined) throw this.#failure
+    for (let rest = chunk; rest.length > 0;) {
+      if (this.#failure) throw this.#failure
       this.#filling ??= this.#recent.take()
       const part = rest.subarray(0, this.#filling.length - this.#filled)
       this.#filling.set(part, this.#filled)
       this.#filled += part.length
       rest = rest.subarray(part.length)
-      if (!this.#writing) this.#begin(this.#filling)
-      else if (this.#filled === this.#filling.length) await this.#writing
+      this.#begin()
+      if (part.length === 0) await this.#change()
     }
   }
 
   /** Resolves when everything taken so far is in the file. */
   async flush(): Promise<void> {
-    while (this.#writing) await this.#writing
-    if (this.#failure !== undefined) throw this.#failure
+    while (this.#writes.length > 0) await this.#change()
+    if (this.#failure) throw this.#failure
   }
 
-  #begin(buffer: Buffer): void {
-    const length = this.#filled
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+    })
+  }
+
+  /** Writes what there is, if nothing is being written; else only a whole block. */
+  #begin(): void {
+    const buffer = this.#filling
+    const under = this.#writes.length
+    if (!buffer || this.#failure || (under > 0 && (this.#filled < buffer.length || under === mostAtOnce))) return
+    const write: Write = {
+      buffer,
+      length: this.#filled,
+      start: this.#position,
+      done: 0,
+      over: false,
+      failure: undefined,
+    }
+    this.#position += write.length
     this.#filling = undefined
     this.#filled = 0
-    this.#writing = this.#put(buffer, length)
+    this.#writes.push(write)
+    void this.#put(write)
       .catch((error: unknown) => {
-        this.#failure ??= diskError(error)
+        write.failure = diskError(error)
       })
       .then(() => {
-        this.#writing = undefined
-        if (this.#filling !== undefined && this.#failure === undefined) this.#begin(this.#filling)
+        write.over = true
+        this.#report()
+        this.#begin()
+        this.#wake?.()
       })
   }
 
-  async #put(buffer: Buffer, length: number): Promise<void> {
-    const start = this.#position
-    for (let done = 0; done < length;) {
-      const { bytesWritten } = await this.#file.write(buffer, done, length - done, this.#position)
-      const bytes = buffer.subarray(done, done + bytesWritten)
-      done += bytesWritten
-      this.#position += bytesWritten
+  async #put(write: Write): Promise<void> {
+    const { buffer, length, start } = write
+    while (write.done < length) {
+      const { bytesWritten } = await this.#file.write(buffer, write.done, length - write.done, start + write.done)
+      write.done += bytesWritten
+    }
+  }
+
+  /** What comes after a failure is not in the file, whether it was written or not. */
+  #report(): void {
+    for (let [first] = this.#writes; first?.over; [first] = this.#writes) {
+      const { buffer, length, start, done, failure } = first
+      this.#writes.shift()
+      if (this.#failure) continue
       // Before anybody hears of the bytes and asks for them.
-      if (bytesWritten === length) this.#recent.add(buffer, start, length)
-      this.#written(bytes)
-      if (bytesWritten < length && done === length) this.#recent.drop(buffer)
+      if (done === length) this.#recent.add(buffer, start, length)
+      if (done > 0) this.#written(buffer.subarray(0, done))
+      this.#failure = failure
     }
   }
 }

@@ -22,8 +22,8 @@ export interface Lent {
 }
 
 /**
- * At most 13 MiB for each file that is being written: 4 blocks that are kept, 7 that are lent (3, and 4 that were kept when they were),
- * and 2 that are being filled and written.
+ * At most 15 MiB for each file that is being written: 4 blocks that are kept, 7 that are lent (3, and 4 that were kept when they were),
+ * and 4 that are being filled and written.
  */
 export class RecentBytes {
   readonly #blocks: Block[] = []
@@ -47,11 +47,6 @@ export class RecentBytes {
   /** A buffer to be filled. */
   take(): Buffer {
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#size)
-  }
-
-  /** A buffer whose bytes nobody is to see. */
-  drop(buffer: Buffer): void {
-    this.#spare.push(buffer)
   }
 
   /** A buffer whose first bytes have been written at `start`: it must not be changed any more. */

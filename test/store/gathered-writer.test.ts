@@ -1,7 +1,7 @@
 // The gathered writer: what was written is what was given, in order, whatever the sizes; a full disk is said so.
 
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, open, readFile, rm, type FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -47,6 +47,74 @@ test('a full disk rejects as store-full, now and from then on', async () => {
   await expect(writer.write(Buffer.from('y'))).rejects.toMatchObject({ code: 'store-full' })
   await file.close()
 })
+
+/** A file whose writes take as long as the test says, take at most so many bytes, and fail from some byte on. */
+function slowFile({ most = Infinity, failsAt = Infinity } = {}) {
+  const bytes = Buffer.alloc(20 * 1024 * 1024)
+  const waiting: (() => void)[] = []
+  let under = 0
+  let mostUnder = 0
+  const file = {
+    write: async (buffer: Buffer, offset: number, length: number, position: number) => {
+      mostUnder = Math.max(mostUnder, ++under)
+      await new Promise<void>((resolve) => waiting.push(resolve))
+      under--
+      const end = Math.min(position + Math.min(length, most), Math.max(position, failsAt))
+      if (end === position) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
+      return { bytesWritten: buffer.copy(bytes, position, offset, offset + end - position), buffer }
+    },
+  }
+  return { file: file as unknown as FileHandle, bytes, waiting, mostUnder: () => mostUnder }
+}
+
+test.each(['first', 'last'])(
+  'writes that are over in another order, the %s one first, are reported in theirs',
+  async (end) => {
+    const { file, bytes, waiting, mostUnder } = slowFile({ most: 700_000 })
+    const reported: Buffer[] = []
+    const writer = new GatheredWriter({ file, written: (part) => reported.push(Buffer.from(part)) })
+    const chunk = randomBytes(10_000_000)
+    let over = false
+    const finish = async (): Promise<void> => {
+      await writer.write(chunk)
+      await writer.flush()
+      over = true
+    }
+    const finished = finish()
+    while (!over) {
+      const go = end === 'first' ? waiting.shift() : waiting.pop()
+      go?.()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await finished
+    expect(Buffer.concat(reported).equals(chunk)).toBe(true)
+    expect(bytes.subarray(0, chunk.length).equals(chunk)).toBe(true)
+    expect(mostUnder()).toBe(3)
+  },
+)
+
+test.each([0, 1, 500_000, 1_048_576, 3_000_000])(
+  'a disk that is full after %i bytes: these are reported and nothing after them, whatever was written besides',
+  async (failsAt) => {
+    const { file, waiting } = slowFile({ failsAt })
+    const reported: Buffer[] = []
+    const writer = new GatheredWriter({ file, written: (part) => reported.push(Buffer.from(part)) })
+    const chunk = randomBytes(8_000_000)
+    let failed = false
+    const finished = expect(writer.write(chunk).then(() => writer.flush())).rejects.toMatchObject({
+      code: 'store-full',
+    })
+    void finished.then(() => (failed = true))
+    while (!failed) {
+      waiting.pop()?.()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await finished
+    while (waiting.length > 0) waiting.pop()?.()
+    await expect(writer.flush()).rejects.toMatchObject({ code: 'store-full' })
+    expect(Buffer.concat(reported).equals(chunk.subarray(0, failsAt))).toBe(true)
+  },
+)
 
 test('any other refusal of the disk is store-failed', () => {
   expect(diskError(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))).toMatchObject({ code: 'store-failed' })
