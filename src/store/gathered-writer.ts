@@ -13,18 +13,17 @@ export interface GatheredWriterOptions {
   readonly recent?: RecentBytes | undefined
 }
 
-/** Writes that are under way at once: one alone leaves the disk idle until the event loop comes round to the next. */
-const mostAtOnce = 3
+/**
+ * Blocks that wait while others are being written; they are written together. One write at a time: several would take all the threads that
+ * read what others are waiting for (measured: whoever joins two hundred others waits seconds for his first byte). One block at a time, and
+ * the disk stands idle until the event loop comes round.
+ */
+const mostWaiting = 2
 
-/** A block that is being written. */
-interface Write {
+interface Full {
   readonly buffer: Buffer
+  /** Bytes of it that are to be written. */
   readonly length: number
-  readonly start: number
-  /** Bytes of it that are in the file. */
-  done: number
-  over: boolean
-  failure: ProxyError | undefined
 }
 
 export class GatheredWriter {
@@ -33,9 +32,9 @@ export class GatheredWriter {
   readonly #recent: RecentBytes
   #filling: Buffer | undefined
   #filled = 0
+  #waiting: Full[] = []
   #position = 0
-  /** In the order of their bytes; so they are reported too. */
-  readonly #writes: Write[] = []
+  #writing = false
   #failure: ProxyError | undefined
   /** Wakes whoever waits for a write to be over. */
   #wake: (() => void) | undefined
@@ -46,23 +45,27 @@ export class GatheredWriter {
     this.#recent = recent
   }
 
-  /** Takes a copy of a chunk, in its turn. Rejects with ProxyError `store-full` or `store-failed`. */
+  /** Takes a copy of a chunk, as soon as there is room. Rejects with ProxyError `store-full` or `store-failed`. */
   async write(chunk: Uint8Array): Promise<void> {
     for (let rest = chunk; rest.length > 0;) {
       if (this.#failure) throw this.#failure
+      if (this.#waiting.length === mostWaiting) {
+        await this.#change()
+        continue
+      }
       this.#filling ??= this.#recent.take()
       const part = rest.subarray(0, this.#filling.length - this.#filled)
       this.#filling.set(part, this.#filled)
       this.#filled += part.length
       rest = rest.subarray(part.length)
+      if (this.#filled === this.#filling.length) this.#setAside(this.#filling)
       this.#begin()
-      if (part.length === 0) await this.#change()
     }
   }
 
   /** Resolves when everything taken so far is in the file. */
   async flush(): Promise<void> {
-    while (this.#writes.length > 0) await this.#change()
+    while (this.#writing) await this.#change()
     if (this.#failure) throw this.#failure
   }
 
@@ -72,55 +75,66 @@ export class GatheredWriter {
     })
   }
 
-  /** Writes what there is, if nothing is being written; else only a whole block. */
-  #begin(): void {
-    const buffer = this.#filling
-    const under = this.#writes.length
-    if (!buffer || this.#failure || (under > 0 && (this.#filled < buffer.length || under === mostAtOnce))) return
-    const write: Write = {
-      buffer,
-      length: this.#filled,
-      start: this.#position,
-      done: 0,
-      over: false,
-      failure: undefined,
-    }
-    this.#position += write.length
+  #setAside(buffer: Buffer): void {
+    this.#waiting.push({ buffer, length: this.#filled })
     this.#filling = undefined
     this.#filled = 0
-    this.#writes.push(write)
-    void this.#put(write)
+  }
+
+  /** Writes what there is, if nothing is being written: whole blocks, or else a part of one. */
+  #begin(): void {
+    if (this.#writing || this.#failure) return
+    if (this.#waiting.length === 0 && this.#filling) this.#setAside(this.#filling)
+    const blocks = this.#waiting
+    if (blocks.length === 0) return
+    this.#waiting = []
+    this.#writing = true
+    void this.#put(blocks)
       .catch((error: unknown) => {
-        write.failure = diskError(error)
+        this.#failure = diskError(error)
       })
       .then(() => {
-        write.over = true
-        this.#report()
+        this.#writing = false
         this.#begin()
         this.#wake?.()
       })
   }
 
-  async #put(write: Write): Promise<void> {
-    const { buffer, length, start } = write
-    while (write.done < length) {
-      const { bytesWritten } = await this.#file.write(buffer, write.done, length - write.done, start + write.done)
-      write.done += bytesWritten
+  async #put(blocks: readonly Full[]): Promise<void> {
+    const [start, parts] = [this.#position, blocks.map(({ buffer, length }) => buffer.subarray(0, length))]
+    const end = parts.reduce((sum, { length }) => sum + length, start)
+    try {
+      while (this.#position < end) {
+        const { bytesWritten } = await this.#file.writev(after(parts, this.#position - start), this.#position)
+        this.#position += bytesWritten
+      }
+    } finally {
+      this.#report(blocks, start)
     }
   }
 
-  /** What comes after a failure is not in the file, whether it was written or not. */
-  #report(): void {
-    for (let [first] = this.#writes; first?.over; [first] = this.#writes) {
-      const { buffer, length, start, done, failure } = first
-      this.#writes.shift()
-      if (this.#failure) continue
+  /** Tells of the bytes that are in the file by now, of blocks that were to be written from `start` on. */
+  #report(blocks: readonly Full[], start: number): void {
+    let at = start
+    for (const { buffer, length } of blocks) {
+      const written = Math.min(length, this.#position - at)
+      if (written <= 0) return
       // Before anybody hears of the bytes and asks for them.
-      if (done === length) this.#recent.add(buffer, start, length)
-      if (done > 0) this.#written(buffer.subarray(0, done))
-      this.#failure = failure
+      if (written === length) this.#recent.add(buffer, at, length)
+      this.#written(buffer.subarray(0, written))
+      at += written
     }
   }
+}
+
+/** What is left of buffers after their first bytes. */
+function after(buffers: readonly Buffer[], count: number): Buffer[] {
+  let left = count
+  return buffers.flatMap((buffer) => {
+    const skipped = Math.min(left, buffer.length)
+    left -= skipped
+    return skipped < buffer.length ? [buffer.subarray(skipped)] : []
+  })
 }
 
 /** A disk's refusal as a ProxyError: out of space and out of quota are `store-full`, everything else `store-failed`. */

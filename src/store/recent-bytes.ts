@@ -22,11 +22,13 @@ export interface Lent {
 }
 
 /**
- * At most 15 MiB for each file that is being written: 4 blocks that are kept, 7 that are lent (3, and 4 that were kept when they were),
- * and 4 that are being filled and written.
+ * At most 16 MiB for each file that is being written: 4 blocks that are kept, 7 that are lent (3, and 4 that were kept when they were),
+ * 4 that are being filled and written, and the first.
  */
 export class RecentBytes {
   readonly #blocks: Block[] = []
+  /** The first one, kept to the end: whoever joins late begins without waiting for the disk, which many may be reading from. */
+  #head: Block | undefined
   readonly #spare: Buffer[] = []
   readonly #size: number
   readonly #kept: number
@@ -51,7 +53,12 @@ export class RecentBytes {
 
   /** A buffer whose first bytes have been written at `start`: it must not be changed any more. */
   add(buffer: Buffer, start: number, length: number): void {
-    this.#blocks.push({ buffer, start, end: start + length, readers: 0, isKept: true })
+    const block = { buffer, start, end: start + length, readers: 0, isKept: true }
+    if (start === 0 && this.#kept > 0) {
+      this.#head = block
+      return
+    }
+    this.#blocks.push(block)
     if (this.#blocks.length <= this.#kept) return
     const oldest = this.#blocks.shift()
     if (!oldest) return
@@ -62,12 +69,16 @@ export class RecentBytes {
 
   /** Some bytes from `position`, before `limit`. Undefined: they are no longer here. */
   lend(position: number, limit: number): Lent | undefined {
-    if (this.#lent >= lentAtMost) return undefined
-    const block = this.#blocks.find(({ start, end }) => start <= position && position < end)
-    if (!block) return undefined
+    const block = this.#find(position)
+    if (!block || (this.#lent >= lentAtMost && block !== this.#head)) return undefined
     block.readers += 1
     const bytes = block.buffer.subarray(position - block.start, Math.min(limit, block.end) - block.start)
     return { bytes, giveBack: () => this.#giveBack(block) }
+  }
+
+  #find(position: number): Block | undefined {
+    if (this.#head && position < this.#head.end) return this.#head
+    return this.#blocks.find(({ start, end }) => start <= position && position < end)
   }
 
   #giveBack(block: Block): void {

@@ -85,8 +85,9 @@ export class IncomingBody implements AsyncIterableIterator<Uint8Array, undefined
   }
 
   /** Nobody will read it any more; who waits for it is given the reason. */
-  destroy(reason = new Error('given up')): void {
+  destroy(why?: Error): void {
     if (this.#over) return
+    const reason = why ?? new Error('given up')
     const broken = !this.#ended && this.#failure === undefined
     this.#failure = reason
     this.#filled = 0

@@ -73,7 +73,7 @@ describe('the bytes that were written last', () => {
   test('are those of a few blocks: what is further back is no longer here', () => {
     const writer = new Writer()
     writer.write(10)
-    expect([0, 1, 2, 3, 4, 5].map((index) => writer.lend(index))).toEqual(Array.from({ length: 6 }))
+    expect([1, 2, 3, 4, 5].map((index) => writer.lend(index))).toEqual(Array.from({ length: 5 }))
     for (const index of [6, 7, 8, 9]) expect(bytes(writer.lend(index))).toEqual(block(index))
   })
 
@@ -83,39 +83,68 @@ describe('the bytes that were written last', () => {
       writer.write(1)
       writer.hold(writer.written - 1).giveBack()
     }
-    expect(new Set(writer.used).size).toBeLessThanOrEqual(5)
+    expect(new Set(writer.used).size).toBeLessThanOrEqual(6)
+  })
+})
+
+describe('the first bytes', () => {
+  test('are here for whoever joins, however many others hold on to what came later', () => {
+    const writer = new Writer()
+    writer.write(1)
+    for (let times = 0; times < 20; times += 1) {
+      writer.write(1)
+      writer.lend(writer.written - 1)
+    }
+    expect(writer.lend(writer.written - 1)).toBeUndefined()
+    const many = Array.from({ length: 50 }, () => writer.hold(0))
+    writer.write(50)
+    for (const lent of many) {
+      expect(bytes(lent)).toEqual(block(0))
+      lent.giveBack()
+    }
+    writer.write(50)
+    expect(bytes(writer.hold(0))).toEqual(block(0))
+  })
+
+  test('are not kept where nobody follows', () => {
+    const recent = new RecentBytes({ expected: size, kept: 0 })
+    const buffer = recent.take()
+    recent.add(buffer, 0, size)
+    expect(recent.lend(0, everything)).toBeUndefined()
+    expect(recent.take()).toBe(buffer)
   })
 })
 
 describe('a block that is lent', () => {
   test('stays as it is until it is given back, whatever is written meanwhile', () => {
     const writer = new Writer()
-    writer.write(1)
-    const [lent, twice] = [writer.hold(0), writer.hold(0)]
+    writer.write(2)
+    const [lent, twice] = [writer.hold(1), writer.hold(1)]
     writer.write(50)
-    expect(bytes(lent)).toEqual(block(0))
+    expect(bytes(lent)).toEqual(block(1))
     lent.giveBack()
     writer.write(50)
     // Another reader has it still.
-    expect(bytes(twice)).toEqual(block(0))
+    expect(bytes(twice)).toEqual(block(1))
     twice.giveBack()
     const before = new Set(writer.used).size
     writer.write(10)
-    expect(writer.used.slice(-10)).toContain(writer.used[0])
+    expect(writer.used.slice(-10)).toContain(writer.used[1])
     expect(new Set(writer.used).size).toBe(before)
   })
 
   test('stays as it is when it was given back by one reader and lent to another before it went out', () => {
     const writer = new Writer()
-    writer.write(1)
-    writer.hold(0).giveBack()
-    const lent = writer.hold(0)
+    writer.write(2)
+    writer.hold(1).giveBack()
+    const lent = writer.hold(1)
     writer.write(50)
-    expect(bytes(lent)).toEqual(block(0))
+    expect(bytes(lent)).toEqual(block(1))
   })
 
   test('is one of a few: beyond those nothing is lent, writing goes on, and whoever gives back makes room', () => {
     const writer = new Writer()
+    writer.write(1)
     const held: Lent[] = []
     while (held.length < 100) {
       writer.write(1)
@@ -127,9 +156,9 @@ describe('a block that is lent', () => {
     expect(held).toHaveLength(7)
     writer.write(50)
     expect(writer.lend(writer.written - 1)).toBeUndefined()
-    for (const [index, lent] of held.entries()) expect(bytes(lent)).toEqual(block(index))
-    // Seven lent, four kept, one to write.
-    expect(new Set(writer.used).size).toBeLessThanOrEqual(12)
+    for (const [index, lent] of held.entries()) expect(bytes(lent)).toEqual(block(index + 1))
+    // The first, seven lent, four kept, one to write.
+    expect(new Set(writer.used).size).toBeLessThanOrEqual(13)
 
     for (const { giveBack } of held) giveBack()
     expect(bytes(writer.lend(writer.written - 1))).toEqual(block(writer.written - 1))
