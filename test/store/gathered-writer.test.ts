@@ -68,6 +68,18 @@ function slowFile({ most = Infinity, failsAt = Infinity } = {}) {
   return { file: file as unknown as FileHandle, bytes, waiting, seen: () => ({ mostUnder, writes }) }
 }
 
+/** Lets one write after the other go on until all is over. */
+async function letGo(waiting: (() => void)[], all: Promise<void>): Promise<void> {
+  const state = { over: false }
+  const finished = all.finally(() => (state.over = true))
+  finished.catch(() => {})
+  while (!state.over) {
+    waiting.pop()?.()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await finished
+}
+
 test.each([Infinity, 1_048_576, 700_000, 3_000_000])(
   'a disk that takes %i bytes at once gets all of them, by one write at a time',
   async (most) => {
@@ -75,18 +87,10 @@ test.each([Infinity, 1_048_576, 700_000, 3_000_000])(
     const reported: Buffer[] = []
     const writer = new GatheredWriter({ file, written: (part) => reported.push(Buffer.from(part)) })
     const chunk = randomBytes(10_000_000)
-    let over = false
-    const finish = async (): Promise<void> => {
-      await writer.write(chunk)
-      await writer.flush()
-      over = true
-    }
-    const finished = finish()
-    while (!over) {
-      waiting.pop()?.()
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-    await finished
+    await letGo(
+      waiting,
+      writer.write(chunk).then(() => writer.flush()),
+    )
     expect(Buffer.concat(reported).equals(chunk)).toBe(true)
     expect(bytes.subarray(0, chunk.length).equals(chunk)).toBe(true)
     expect(seen().mostUnder).toBe(1)
@@ -102,16 +106,11 @@ test.each([0, 1, 500_000, 1_048_576, 3_000_000])(
     const reported: Buffer[] = []
     const writer = new GatheredWriter({ file, written: (part) => reported.push(Buffer.from(part)) })
     const chunk = randomBytes(8_000_000)
-    let failed = false
-    const finished = expect(writer.write(chunk).then(() => writer.flush())).rejects.toMatchObject({
-      code: 'store-full',
-    })
-    void finished.then(() => (failed = true))
-    while (!failed) {
-      waiting.pop()?.()
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-    await finished
+    const finished = letGo(
+      waiting,
+      writer.write(chunk).then(() => writer.flush()),
+    )
+    await expect(finished).rejects.toMatchObject({ code: 'store-full' })
     while (waiting.length > 0) waiting.pop()?.()
     await expect(writer.flush()).rejects.toMatchObject({ code: 'store-full' })
     expect(Buffer.concat(reported).equals(chunk.subarray(0, failsAt))).toBe(true)
