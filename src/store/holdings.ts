@@ -63,7 +63,8 @@ export class Holdings implements Opener {
 
   #text(index: Catalogue, hash: StoreHash): HeldText | undefined {
     const { catalogue, memory, trust, storeDir } = this.#options
-    if (memory.isAbsent(hash)) return undefined
+    // Memory would have answered, were it held.
+    if (memory.isAbsent(hash) || memory.recall({ hash })) return undefined
     const rows = index.texts(hash)
     if (rows.length === 0 && catalogue.whole) memory.keepAbsent(hash)
     let first: TextRow | undefined
