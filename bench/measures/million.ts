@@ -30,7 +30,7 @@ interface Stores {
 }
 
 /** What measure 12 takes away of a store that is kept from run to run, and how often it can. */
-const evictedAtOnce = 64
+const evictedEachTime = 64
 const spareOfLarge = 20_000
 
 async function stores(bench: Bench): Promise<Stores> {
@@ -206,11 +206,11 @@ async function evictionTime(bench: Bench, root: string): Promise<number> {
   await unbounded.close()
   await touch(root)
   // The low watermark lies at 95 % of the budget: the least recently used so many are above it.
-  const store = await open(bench, root, Math.floor((bytes - (bytes / nars) * (evictedAtOnce - 0.5)) / 0.95))
+  const store = await open(bench, root, Math.floor((bytes - (bytes / nars) * (evictedEachTime - 0.5)) / 0.95))
   try {
     const before = performance.now()
     const evicted = await store.evict()
-    if (evicted.nars !== evictedAtOnce) throw new Error(`${evicted.nars} evicted, not ${evictedAtOnce}`)
+    if (evicted.nars !== evictedEachTime) throw new Error(`${evicted.nars} evicted, not ${evictedEachTime}`)
     return (performance.now() - before) / evicted.nars
   } finally {
     await store.close()
@@ -221,7 +221,7 @@ async function evictionTime(bench: Bench, root: string): Promise<number> {
 async function touch(root: string): Promise<void> {
   const layout = new Layout({ root })
   const catalogue = Catalogue.open(layout.catalogue)
-  const next = catalogue?.leastRecent(evictedAtOnce) ?? []
+  const next = catalogue?.leastRecent(evictedEachTime) ?? []
   catalogue?.close()
   for (const { hash, nar } of next) {
     const file = `${hash}-${nar}`

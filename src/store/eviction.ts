@@ -24,8 +24,8 @@ const unpromisedShare = 0.5
 const watermarkShare = 0.5
 /** Milliseconds for which a look at the file system's free space is good. */
 const freeFor = 1000
-/** NARs that are removed at once. */
-const atOnce = 16
+/** NARs that are removed at once: so many rows without files a killed program may leave, and the next start looks for so many. */
+export const evictedAtOnce = 16
 
 export interface EvictionOptions {
   readonly layout: Layout
@@ -227,7 +227,7 @@ export class Eviction {
   /** The next to go for so many bytes, some at a time; none that comes after one that is being read. */
   #next(goal: number): readonly Evictable[] {
     const { catalogue, shelves } = this.#options
-    const candidates = catalogue.must((index) => index.leastRecent(atOnce))
+    const candidates = catalogue.must((index) => index.leastRecent(evictedAtOnce))
     let bytes = 0
     const end = candidates.findIndex((candidate) => {
       if (bytes >= goal || shelves.isRead(fileOf(candidate))) return true

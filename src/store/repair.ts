@@ -14,6 +14,7 @@ import { parseNarInfo, printNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import { isStoreHash } from '../nix/store-path.ts'
 import type { Row } from './catalogue.ts'
 import { syncDirectory } from './durable.ts'
+import { evictedAtOnce } from './eviction.ts'
 import { narColumn } from './held-nar.ts'
 import { commitEnding, marks, sidecarEnding, type Layout } from './layout.ts'
 import type { NarinfoMemory } from './narinfo-memory.ts'
@@ -64,8 +65,8 @@ export async function sweep(parts: RepairParts): Promise<Repaired> {
     await syncDirectory(parts.layout.shard(file))
     await settle(parts, file, repaired)
   }
-  // Eviction takes the least recently used first, one at a time, and its files before its row.
-  const next = parts.catalogue.ask((index) => index.leastRecent(filesAtOnce)) ?? []
+  // Eviction takes the least recently used first, so many at a time, and their files before their rows.
+  const next = parts.catalogue.ask((index) => index.leastRecent(evictedAtOnce)) ?? []
   await Promise.all(next.map(({ hash, nar }) => settle(parts, `${hash}-${nar}`, repaired)))
   // What was under way goes last: a crash now repeats the above.
   for (const name of [...names].sort((a, b) => Number(a.endsWith(commitEnding)) - Number(b.endsWith(commitEnding)))) {

@@ -65,20 +65,21 @@ describe('a crash after', () => {
     expect(await fixture.files()).toHaveLength(2)
   })
 
-  test('the NAR of an evicted entry was removed leaves nothing but a narinfo', async () => {
+  test('the NARs of evicted entries were removed leaves nothing but their narinfos', async () => {
     const fixture = await storeFixture()
     let store = await fixture.open()
-    const hello = fixture.add(10_000)
-    await put(store, hello)
+    // As many as are evicted at once.
+    const entries = Array.from({ length: 16 }, () => fixture.add(10_000))
+    for (const entry of entries) await put(store, entry)
     await store.close()
-    await unlink(pathOf(fixture, hello))
+    for (const entry of entries) await unlink(pathOf(fixture, entry))
 
     store = await fixture.open()
 
-    // Evictions take the least recent, so that is where the start looks for one that was cut short.
-    expect(await holds(store, hello)).toBe(false)
+    // Evictions take the least recent, so that is where the start looks for those that were cut short.
+    expect(store.stats()).toMatchObject({ bytes: 0, nars: 0, narinfos: 16 })
     expect(await fixture.files()).toEqual([])
-    expect(store.stats()).toMatchObject({ bytes: 0, nars: 0, narinfos: 1 })
+    for (const entry of entries) expect(await holds(store, entry)).toBe(false)
   })
 })
 
