@@ -3,9 +3,10 @@
 
 import { run } from './run.ts'
 
-/** Touches this many bytes and frees them, so that whoever is measured next finds them at hand. */
+/** More than any file that is measured takes, with all who have a copy of it. */
 const bytes = 1536 * 1024 * 1024
 
+/** Touches memory and frees it, so that whoever is measured next finds it at hand. */
 export async function memoryAtHand(): Promise<void> {
   await run(process.execPath, ['-e', `Buffer.alloc(${bytes}, 1)`])
 }
