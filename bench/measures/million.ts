@@ -9,6 +9,7 @@ import { parseNarInfo } from '../../src/nix/narinfo.ts'
 import { parsePublicKey } from '../../src/nix/signature.ts'
 import { Catalogue } from '../../src/store/catalogue.ts'
 import { DiskStore } from '../../src/store/disk-store.ts'
+import { narFileOf } from '../../src/store/held-nar.ts'
 import { Layout } from '../../src/store/layout.ts'
 import { bigStore } from '../big-store.ts'
 import { substrata } from '../contestants.ts'
@@ -223,8 +224,8 @@ async function touch(root: string): Promise<void> {
   const catalogue = Catalogue.open(layout.catalogue)
   const next = catalogue?.leastRecent(evictedEachTime) ?? []
   catalogue?.close()
-  for (const { hash, nar } of next) {
-    const file = `${hash}-${nar}`
+  for (const row of next) {
+    const file = narFileOf(row)
     await Promise.all([stat(layout.nar(file)), stat(layout.sidecar(file))])
   }
 }

@@ -15,7 +15,7 @@ import type { Checked } from './catalogue.ts'
 import { entriesOfRows } from './dossier.ts'
 import { makeDirectory } from './durable.ts'
 import { Eviction, type Evicted } from './eviction.ts'
-import { narColumn } from './held-nar.ts'
+import { narColumn, narFileOf } from './held-nar.ts'
 import { Holdings, type HeldText } from './holdings.ts'
 import { Layout } from './layout.ts'
 import { Ledger } from './ledger.ts'
@@ -262,7 +262,7 @@ export class DiskStore implements Substituter {
   async fileOf(hash: StoreHash, url: string): Promise<{ readonly file: string; readonly size: number } | undefined> {
     const rows = this.#catalogue.ask((index) => index.rows(hash))
     const row = rows?.find((one) => one.size !== null && one.url === url)
-    return row && row.size !== null ? { file: this.#layout.nar(`${hash}-${row.nar}`), size: row.size } : undefined
+    return row && row.size !== null ? { file: this.#layout.nar(narFileOf(row)), size: row.size } : undefined
   }
 
   /** All NARs that we hold of a path, also such as are not served because no key that is trusted now vouches for them. */
@@ -307,13 +307,13 @@ export class DiskStore implements Substituter {
     this.#ledger.flush()
     for (let last = 0; ;) {
       const rows = this.#catalogue.must((index) => index.heldAfter(last, page))
-      for (const { hash, nar, narinfo, size, lastAccess, recordedAt, source, checked, kept } of rows) {
+      for (const row of rows) {
+        const { hash, narinfo, size, lastAccess, recordedAt, source, checked, kept } = row
         const [pinned, uploaded] = [(kept & keptBits.pinned) !== 0, (kept & keptBits.uploaded) !== 0]
-        const file = `${hash}-${nar}`
         yield {
           hash,
           narinfo,
-          file,
+          file: narFileOf(row),
           size,
           lastAccess: Math.floor(lastAccess / 1000),
           recordedAt,

@@ -8,6 +8,7 @@ import { parseNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import type { TrustedKeys } from '../nix/signature.ts'
 import type { StoreHash } from '../nix/store-path.ts'
 import type { Row } from './catalogue.ts'
+import { narFileOf } from './held-nar.ts'
 import { Layout, type Mark } from './layout.ts'
 import { keptBits } from './schema.ts'
 import { Shelves } from './shelves.ts'
@@ -29,7 +30,7 @@ export async function entriesOfRows(
     const narinfo = row.size === null ? undefined : parsed(row.narinfo, storeDir)
     if (row.size === null || !narinfo) continue
     entries.push({
-      file: layout.nar(`${row.hash}-${row.nar}`),
+      file: layout.nar(narFileOf(row)),
       size: row.size,
       since: row.recordedAt,
       from: row.source,

@@ -8,7 +8,8 @@ import { fstatSync, statfsSync } from 'node:fs'
 import { ProxyError } from '../errors.ts'
 import { silentLog, type Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Evictable, RowKey } from './catalogue.ts'
+import type { Evictable } from './catalogue.ts'
+import { narFileOf } from './held-nar.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
 import type { NarinfoMemory } from './narinfo-memory.ts'
@@ -230,7 +231,7 @@ export class Eviction {
     const candidates = catalogue.must((index) => index.leastRecent(evictedAtOnce))
     let bytes = 0
     const end = candidates.findIndex((candidate) => {
-      if (bytes >= goal || shelves.isRead(fileOf(candidate))) return true
+      if (bytes >= goal || shelves.isRead(narFileOf(candidate))) return true
       bytes += candidate.size
       return false
     })
@@ -243,12 +244,12 @@ export class Eviction {
    */
   async #remove(going: readonly Evictable[]): Promise<void> {
     const { catalogue, shelves, memory, health } = this.#options
-    await shelves.exclusiveAll(going.map(fileOf), async () => {
+    await shelves.exclusiveAll(going.map(narFileOf), async () => {
       const forget = (): void => {
-        for (const key of going) memory.forget(key.hash, fileOf(key))
+        for (const key of going) memory.forget(key.hash, narFileOf(key))
       }
       forget()
-      const removals = await Promise.allSettled(going.map((key) => shelves.remove(fileOf(key))))
+      const removals = await Promise.allSettled(going.map((key) => shelves.remove(narFileOf(key))))
       const gone = going.filter((_key, index) => removals[index]?.status === 'fulfilled')
       catalogue.change((index) => index.releaseAll(gone))
       // Somebody may have asked in between.
@@ -271,10 +272,6 @@ export class Eviction {
     this.#freeAt = now
     for (const { bytes, fd } of this.#claims) this.#free -= Math.max(0, bytes - written(fd))
   }
-}
-
-function fileOf({ hash, nar }: RowKey): string {
-  return `${hash}-${nar}`
 }
 
 /** Bytes that a file takes on disk already. */

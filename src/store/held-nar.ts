@@ -83,6 +83,11 @@ export function narColumn(file: string): string {
   return file.slice(33)
 }
 
+/** The NAR file of a row. */
+export function narFileOf({ hash, nar }: RowKey): string {
+  return `${hash}-${nar}`
+}
+
 /** The row of a NAR file. Throws for a name that is none: only names of files that we hold come here. */
 export function rowKey(file: string): RowKey {
   const hash = file.slice(0, 32)

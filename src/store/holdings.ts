@@ -9,7 +9,7 @@ import { parseNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import type { StoreHash } from '../nix/store-path.ts'
 import type { Wanted } from '../substituter.ts'
 import type { Catalogue, HeldRow, Row, TextRow } from './catalogue.ts'
-import { HeldNar, narColumn, type Opener } from './held-nar.ts'
+import { HeldNar, narColumn, narFileOf, type Opener } from './held-nar.ts'
 import type { Ledger } from './ledger.ts'
 import { BufferPool } from './nar-body.ts'
 import type { Known, NarinfoMemory } from './narinfo-memory.ts'
@@ -73,7 +73,7 @@ export class Holdings implements Opener {
     const [nar, text, signedBy, keys] = first
     // Of another directory than ours: `look` finds that it is no narinfo.
     if (!trust.recall({ keys, signedBy }) || !text.startsWith(`StorePath: ${storeDir}/${hash}-`)) return undefined
-    return { text, file: `${hash}-${nar}` }
+    return { text, file: narFileOf({ hash, nar }) }
   }
 
   /** What the catalogue says, or the directory where the catalogue cannot tell. Never rejects: what cannot be found out is not held. */
@@ -145,7 +145,7 @@ export class Holdings implements Opener {
    */
   async drop(row: Pick<HeldRow, 'hash' | 'nar' | 'size'>, isWrong = false): Promise<void> {
     const { shelves, health } = this.#options
-    const file = `${row.hash}-${row.nar}`
+    const file = narFileOf(row)
     await shelves
       .exclusive(file, () => this.#drop(file, row, isWrong))
       .catch((error: unknown) => {
@@ -233,13 +233,10 @@ export class Holdings implements Opener {
     return undefined
   }
 
-  #holding(
-    narinfo: NarInfo,
-    { hash, nar, size, lastAccess }: Pick<HeldRow, 'hash' | 'nar' | 'size' | 'lastAccess'>,
-    { by }: Voucher,
-  ): HeldNar {
+  #holding(narinfo: NarInfo, row: Pick<HeldRow, 'hash' | 'nar' | 'size' | 'lastAccess'>, { by }: Voucher): HeldNar {
     const { name } = this.#options
-    const file = `${hash}-${nar}`
+    const { size, lastAccess } = row
+    const file = narFileOf(row)
     return new HeldNar({ name, narinfo, file, size, signedBy: by, lastAccess, opener: this })
   }
 

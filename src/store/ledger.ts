@@ -5,7 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 
 import type { StoreHash } from '../nix/store-path.ts'
 import type { NarinfoRow, RowKey } from './catalogue.ts'
-import { rowKey, type HeldNar } from './held-nar.ts'
+import { narFileOf, rowKey, type HeldNar } from './held-nar.ts'
 import type { SteadyCatalogue } from './steady-catalogue.ts'
 
 /** Milliseconds from the first change to the flush, and changes that do not wait so long. */
@@ -99,7 +99,7 @@ export class Ledger {
 
   /** A narinfo was seen. */
   seen(row: NarinfoRow): void {
-    this.#narinfos.set(`${row.hash}-${row.nar}`, row)
+    this.#narinfos.set(narFileOf(row), row)
     this.#arm()
   }
 

@@ -15,7 +15,7 @@ import { isStoreHash } from '../nix/store-path.ts'
 import type { Row } from './catalogue.ts'
 import { syncDirectory } from './durable.ts'
 import { evictedAtOnce } from './eviction.ts'
-import { narColumn } from './held-nar.ts'
+import { narColumn, narFileOf } from './held-nar.ts'
 import { commitEnding, marks, sidecarEnding, type Layout } from './layout.ts'
 import type { NarinfoMemory } from './narinfo-memory.ts'
 import { keptBits } from './schema.ts'
@@ -67,7 +67,7 @@ export async function sweep(parts: RepairParts): Promise<Repaired> {
   }
   // Eviction takes the least recently used first, so many at a time, and their files before their rows.
   const next = parts.catalogue.ask((index) => index.leastRecent(evictedAtOnce)) ?? []
-  await Promise.all(next.map(({ hash, nar }) => settle(parts, `${hash}-${nar}`, repaired)))
+  await Promise.all(next.map((row) => settle(parts, narFileOf(row), repaired)))
   // What was under way goes last: a crash now repeats the above.
   for (const name of [...names].sort((a, b) => Number(a.endsWith(commitEnding)) - Number(b.endsWith(commitEnding)))) {
     await rm(join(incoming, name), { force: true, recursive: true })
@@ -88,7 +88,7 @@ export async function reconcile(parts: RepairParts, signal: AbortSignal): Promis
     signal.throwIfAborted()
     const names = new Set(await listed(layout.shard(letters)))
     readMarks(parts, names)
-    const rows = catalogue.must((index) => index.heldInShard(letters)).map(({ hash, nar }) => `${hash}-${nar}`)
+    const rows = catalogue.must((index) => index.heldInShard(letters)).map(narFileOf)
     const held = new Set(rows)
     const odd = new Set(rows.filter((file) => !names.has(file) || !names.has(`${file}${sidecarEnding}`)))
     for (const name of names) {

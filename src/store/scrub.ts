@@ -4,6 +4,7 @@ import { codeOf, messageOf, ProxyError } from '../errors.ts'
 import type { NarInfo } from '../nix/narinfo.ts'
 import { parseNarInfo } from '../nix/narinfo.ts'
 import type { HeldRow } from './catalogue.ts'
+import { narFileOf } from './held-nar.ts'
 import { each, reconcile, type Repaired, type RepairParts } from './repair.ts'
 
 /** Rows that are read at once. */
@@ -42,7 +43,7 @@ export async function scrub(
   const scrubbed: Scrubbed = { ...(await reconcile(parts, signal)), right: 0, damaged: [], unread: [] }
   const one = async (row: HeldRow): Promise<void> => {
     let path = `${parts.storeDir}/${row.hash}`
-    const file = `${row.hash}-${row.nar}`
+    const file = narFileOf(row)
     try {
       const size = await parts.shelves.size(file)
       // Evicted since its row was read.
