@@ -78,17 +78,16 @@ export class Ledger {
    */
   accessed(held: HeldNar, itself: boolean): void {
     const stamp = this.stamp()
-    if (!itself || stamp - held.accessWritten < precision) {
-      this.#keepInMind(held.file, stamp)
-      return
-    }
+    if (!itself || stamp - held.accessWritten < precision) return this.glanced(held.file, stamp)
     held.accessWritten = stamp
     this.using(held.file)
   }
 
   /** The narinfo of a NAR file was asked for. */
-  glanced(file: string): void {
-    this.#keepInMind(file, this.stamp())
+  glanced(file: string, stamp = this.stamp()): void {
+    // Each of them was written within the last minute, or is about to be: that has to do.
+    if (this.#again.size >= mostAgain) this.#again.clear()
+    this.#again.set(file, stamp)
   }
 
   /** A NAR file is in use now. */
@@ -125,12 +124,6 @@ export class Ledger {
       this.#write()
       await turn()
     }
-  }
-
-  #keepInMind(file: string, stamp: number): void {
-    // Each of them was written within the last minute, or is about to be: that has to do.
-    if (this.#again.size >= mostAgain) this.#again.clear()
-    this.#again.set(file, stamp)
   }
 
   #fold(): void {
