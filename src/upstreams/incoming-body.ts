@@ -101,11 +101,9 @@ export class IncomingBody implements AsyncIterableIterator<Uint8Array, undefined
   }
 
   next(): Promise<Step> {
-    const step = this.#step()
-    if (step) return Promise.resolve(step)
-    if (this.#failure) return Promise.reject(this.#fallen(this.#failure))
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject }
+      this.#wake()
     })
   }
 
@@ -165,6 +163,7 @@ export class IncomingBody implements AsyncIterableIterator<Uint8Array, undefined
     })
   }
 
+  /** Gives the reader who waits what there is for him, if anything. */
   #wake(): void {
     const waiting = this.#waiting
     if (!waiting) return
