@@ -21,12 +21,13 @@ export interface ConnectorOptions extends Bounds {
   readonly failed?: ((error: Error) => void) | undefined
 }
 
-/** RFC 8305: how long one address may be silent before the next is tried beside it, ms. */
-const happyEyeballs = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: 250 }
+/**
+ * Of every socket. RFC 8305: how long one address may be silent before the next is tried beside it, ms. And `mended` needs sockets that
+ * stay open at their end.
+ */
+const common = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: 250, allowHalfOpen: true }
 /** Silence on a connection after which the kernel asks whether the other end still lives, ms. */
 const keepAliveProbe = 60_000
-/** Our own limit on time holds; `mended` needs sockets that stay open at their end. */
-const common = { ...happyEyeballs, timeout: 0, allowHalfOpen: true }
 
 /**
  * The `connect` of an undici dispatcher. The address check lies between DNS and the connection, and what was checked is what is
@@ -68,11 +69,11 @@ export function connectorFor(options: ConnectorOptions): buildConnector.connecto
 
 /** undici's own for TLS, and one that does the same for plain TCP with a socket of ours. */
 function connectorBy(lookup: LookupFunction): buildConnector.connector {
-  const securely = buildConnector({ ...common, lookup })
+  // Our own limit on time holds.
+  const securely = buildConnector({ ...common, timeout: 0, lookup })
   return (to, callback) => {
     if (to.protocol === 'https:') return securely(to, callback)
-    const address = { host: to.hostname, port: Number(to.port) || 80 }
-    const socket = connectPlainly({ ...happyEyeballs, allowHalfOpen: true, lookup, ...address })
+    const socket = connectPlainly({ ...common, lookup, host: to.hostname, port: Number(to.port) || 80 })
     socket.setKeepAlive(true, keepAliveProbe).setNoDelay(true)
     const failed = (error: Error): void => callback(error, null)
     socket.once('error', failed).once('connect', () => {
