@@ -50,6 +50,14 @@ export interface ByteRange {
   readonly end?: number
 }
 
+/** The narinfo of a path that is held, unread. */
+export interface HeldText {
+  /** As `printNarInfo` printed it, with its sender's URL. */
+  readonly text: string
+  /** The name of the NAR file. */
+  readonly file: string
+}
+
 /** An opened NAR file (compressed, as it travels). Its body must be iterated or returned, else a file or socket leaks. */
 export interface Nar {
   /** Bytes of the whole NAR file, whatever range was opened; undefined when nobody has said yet. */

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { StoreHash } from '../nix/store-path.ts'
-import type { Asking, ByteRange, Substitute, Substituter } from '../substituter.ts'
+import type { Asking, ByteRange, HeldText, Substitute, Substituter } from '../substituter.ts'
 import type { Explanations } from './explain.ts'
 import type { Status } from './status.ts'
 import type { Uploads } from './upload.ts'
@@ -18,7 +18,7 @@ export interface ServerParts {
   /** What `substituter` would find of a path (by its hash alone) if it is held, and in memory: it counts as asked for. */
   readonly recall?: ((hash: StoreHash) => Substitute | undefined) | undefined
   /** The narinfos of those paths that are held and can be looked up at once; the others have to be asked for. They count as asked for. */
-  readonly recite?: ((hashes: readonly StoreHash[]) => readonly (Recited | undefined)[]) | undefined
+  readonly recite?: ((hashes: readonly StoreHash[]) => readonly (HeldText | undefined)[]) | undefined
   /**
    * Logs, listings, realisations …: uploaded ones, then those of the strata. The path is one that `resourceKind` knows. `onlyHeld`: a
    * peer asks, and only uploaded ones count.
@@ -48,14 +48,6 @@ export interface ServerParts {
   /** Milliseconds within which a question is answered; the transfer of a NAR may last. */
   readonly deadline: number
   readonly access?: Log | undefined
-}
-
-/** A narinfo of a path that is held. */
-export interface Recited {
-  /** As `printNarInfo` printed it, with any URL. */
-  readonly text: string
-  /** The file name of its NAR. */
-  readonly file: string
 }
 
 /**

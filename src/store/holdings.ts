@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import { narFileName, narIdentity, type NarIdentity } from '../nix/nar-url.ts'
 import { parseNarInfo, type NarInfo } from '../nix/narinfo.ts'
 import type { StoreHash } from '../nix/store-path.ts'
-import type { Wanted } from '../substituter.ts'
+import type { HeldText, Wanted } from '../substituter.ts'
 import type { Catalogue, HeldRow, Row, TextRow } from './catalogue.ts'
 import { HeldNar, narColumn, narFileOf, type Opener } from './held-nar.ts'
 import type { Ledger } from './ledger.ts'
@@ -17,14 +17,6 @@ import type { Shelves } from './shelves.ts'
 import type { SteadyCatalogue } from './steady-catalogue.ts'
 import { storeError, systemCode, type StoreHealth } from './store-health.ts'
 import type { Trust, Voucher } from './trust.ts'
-
-/** The narinfo of a path that is held, unread. */
-export interface HeldText {
-  /** As `printNarInfo` printed it, with its sender's URL. */
-  readonly text: string
-  /** The name of the NAR file. */
-  readonly file: string
-}
 
 export interface HoldingsOptions {
   /** The store's name as a substituter. */
