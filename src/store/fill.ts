@@ -71,7 +71,7 @@ export class Fill {
   readonly #stop = new AbortController()
   readonly #hash = createHash('sha256')
   #reservation: Reservation | undefined
-  /** What was written last; not kept when nothing more comes. */
+  /** What was written first and last; not kept when nothing more comes. */
   #recent: RecentBytes | undefined
   #size: number | undefined
   #received = 0

@@ -9,7 +9,7 @@ export interface GatheredWriterOptions {
   readonly file: FileHandle
   /** Called with the bytes that have just been written, in order. They are valid during the call only. */
   readonly written: (bytes: Uint8Array) => void
-  /** Where the buffers come from and go to, and what has just been written can be had; default: two are used in turn. */
+  /** Where the buffers come from and go to, and what has just been written can be had; default: as few as it needs, used in turn. */
   readonly recent?: RecentBytes | undefined
 }
 
