@@ -4,6 +4,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 
 import { ProxyError } from '../errors.ts'
 import { HungUp } from './question.ts'
+import { Turns } from './turns.ts'
+
+/** Chunks that all bodies together give to their sockets in one turn of the event loop: a millisecond or two. */
+const turns = new Turns({ most: 8 })
 
 export interface SendBodyOptions {
   readonly incoming: IncomingMessage
@@ -24,6 +28,7 @@ export interface SendBodyOptions {
 export async function sendBody({ incoming, outgoing, body, length, sent }: SendBodyOptions): Promise<void> {
   const chunks = body[Symbol.asyncIterator]()
   let missing = length ?? Number.POSITIVE_INFINITY
+  let isFirst = true
   let giveUp = (_why: ProxyError): void => {}
   const hangUp = (): void => giveUp(new HungUp())
   /** One step that a hang-up interrupts. Not Promise.race with a promise for the hang-up, which would hold on to every step. */
@@ -48,8 +53,14 @@ export async function sendBody({ incoming, outgoing, body, length, sent }: SendB
       if (missing < 0) throw new ProxyError('damaged', `server: the body is longer than its ${length} bytes`)
       // The chunk's buffer is used again for the next one: it must have left before that is asked for.
       await unlessHungUp<void>((resolve) => {
-        outgoing.write(chunk, (error) => (error ? hangUp() : resolve()))
+        const write = (): void => {
+          if (!outgoing.destroyed) outgoing.write(chunk, (error) => (error ? hangUp() : resolve()))
+        }
+        // Whoever has just come waits for nobody: by his first byte he sees that somebody is there.
+        if (isFirst) write()
+        else turns.take(write)
       })
+      isFirst = false
       sent(chunk.byteLength)
     }
     if (length !== undefined && missing > 0) {
