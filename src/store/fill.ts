@@ -283,7 +283,7 @@ export class Fill {
         this.#hash.update(bytes)
         this.#received += bytes.length
         this.#options.metrics?.filledBytes.inc(bytes.length)
-        this.#check?.grown(this.#received, false)
+        this.#check?.grown(this.#received, this.#received === this.#size)
         this.#wake()
       },
     })

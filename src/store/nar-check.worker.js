@@ -5,6 +5,7 @@
 // gzip and brotli by node:zlib.
 
 import { createHash } from 'node:crypto'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { parentPort } from 'node:worker_threads'
@@ -15,6 +16,7 @@ import { DecompressStream } from 'zstd-napi'
 
 /** Bytes read from the file at once. */
 const readSize = 256 * 1024
+const shorter = 'the file is shorter than was written'
 /** log2 of the largest zstd window that is decoded: 128 MiB, what `zstd --ultra -22` writes. Bounds memory. */
 const zstdWindowLog = 27
 
@@ -29,7 +31,8 @@ const beyondXz = /error code [2346]$/
 const beyondZstd = /too much memory|unsupported parameter|version not supported/i
 
 /**
- * @typedef {{ kind: 'check', id: number, path: string, compression: string, narHash: Uint8Array, narSize: number }} CheckMessage
+ * @typedef {{ kind: 'check', id: number, path: string, compression: string, narHash: Uint8Array, narSize: number,
+ *   size: number, ended: boolean }} CheckMessage
  * @typedef {CheckMessage | { kind: 'grown', id: number, size: number, ended: boolean } | { kind: 'abort', id: number }} ToWorker
  * @typedef {{ id: number, outcome: 'nar' | 'undecodable' } | { id: number, outcome: 'damaged' | 'failed', why: string }} FromWorker
  */
@@ -65,6 +68,10 @@ const files = new Map()
  * @returns {AsyncGenerator<Buffer, void, void>}
  */
 async function* follow(path, growing) {
+  if (growing.ended && growing.size <= readSize) {
+    if (growing.size > 0) yield small(path, growing.size)
+    return
+  }
   const file = await open(path, 'r')
   try {
     let position = 0
@@ -73,7 +80,7 @@ async function* follow(path, growing) {
       if (position < growing.size) {
         const buffer = Buffer.allocUnsafe(Math.min(readSize, growing.size - position))
         const { bytesRead } = await file.read(buffer, 0, buffer.length, position)
-        if (bytesRead === 0) throw new Error('the file is shorter than was written')
+        if (bytesRead === 0) throw new Error(shorter)
         position += bytesRead
         yield buffer.subarray(0, bytesRead)
       } else if (growing.ended) {
@@ -84,6 +91,22 @@ async function* follow(path, growing) {
     }
   } finally {
     await file.close()
+  }
+}
+
+/**
+ * Most are small and have just been written: this thread has them before it could have asked another to read them.
+ * @param {string} path
+ * @param {number} size
+ */
+function small(path, size) {
+  const file = openSync(path, 'r')
+  try {
+    const buffer = Buffer.allocUnsafe(size)
+    if (readSync(file, buffer, 0, size, 0) < size) throw new Error(shorter)
+    return buffer
+  } finally {
+    closeSync(file)
   }
 }
 
@@ -191,6 +214,7 @@ function failure(id, error) {
 parentPort?.on('message', (/** @type {ToWorker} */ message) => {
   if (message.kind === 'check') {
     const growing = new Growing()
+    growing.update({ size: message.size, ended: message.ended })
     files.set(message.id, growing)
     void prove(message, growing).then((outcome) => {
       files.delete(message.id)

@@ -19,7 +19,7 @@ export type Proof = 'nar' | 'undecodable'
 
 /** One NAR being proved. */
 export interface Check {
-  /** The file now has this many bytes that may be read; `ended`: and will have no more. */
+  /** The file now has this many bytes that may be read; `ended`: and will have no more. The check begins with the first of these. */
   grown(size: number, ended: boolean): void
   /** Rejects with ProxyError `damaged` when the bytes are wrong, `store-failed` when they cannot be read, `aborted`. */
   readonly proof: Promise<Proof>
@@ -36,6 +36,12 @@ export type Promised = Pick<NarInfo, 'compression' | 'narHash' | 'narSize'>
 const checksAtOnce = 4
 /** So many of them may go along with files that still grow, however slowly: the others are for those whose end is waited for. */
 const alongAtMost = 2
+
+/** What there is of a file that may still grow: bytes, and whether that is all. */
+interface SoFar {
+  readonly size: number
+  readonly ended: boolean
+}
 
 interface Running {
   readonly settle: (outcome: FromWorker) => void
@@ -59,25 +65,27 @@ export class Verifier {
   /** Begins to prove a file that may still be growing. Call `grown` as it grows, and once with `ended`. */
   check(path: string, promised: Promised): Check {
     const id = ++this.#lastId
-    let size = 0
-    let ended = false
-    let aborted = false
+    let [size, ended, aborted] = [0, false, false]
+    let begin = (): void => {}
+    const begun = new Promise<void>((resolve) => (begin = resolve))
     const post = (message: ToWorker): void => this.#running.get(id)?.worker.postMessage(message)
-    const proof = this.#prove(id, path, promised, {
-      started: () => post({ kind: 'grown', id, size, ended }),
-      aborted: () => aborted,
-    })
+    const proof = begun.then(() =>
+      this.#prove(id, path, promised, { soFar: () => ({ size, ended }), aborted: () => aborted }),
+    )
     // Whoever aborts a check is not interested in how it ends.
     proof.catch(() => {})
     return {
       proof,
       grown: (nowSize, nowEnded) => {
+        if (ended) return
         size = nowSize
         ended = nowEnded
+        begin()
         post({ kind: 'grown', id, size, ended })
       },
       abort: () => {
         aborted = true
+        begin()
         post({ kind: 'abort', id })
       },
     }
@@ -132,13 +140,13 @@ export class Verifier {
     id: number,
     path: string,
     promised: Promised,
-    check: { readonly started: () => void; readonly aborted: () => boolean },
+    check: { readonly soFar: () => SoFar; readonly aborted: () => boolean },
   ): Promise<Proof> {
     if (!isDecodable(promised.compression)) return 'undecodable'
     if (this.#running.size >= checksAtOnce) await new Promise<void>((go) => this.#waiting.push(go))
     try {
       if (this.#closed || check.aborted()) throw new ProxyError('aborted', 'verifier: no longer needed')
-      const outcome = await this.#run(id, path, promised, check.started)
+      const outcome = await this.#run(id, path, promised, check.soFar())
       if (check.aborted()) throw new ProxyError('aborted', 'verifier: no longer needed')
       if (outcome.outcome === 'damaged') throw new ProxyError('damaged', `verifier: ${outcome.why}`)
       if (outcome.outcome === 'failed') throw new ProxyError('store-failed', `verifier: ${outcome.why}`)
@@ -151,7 +159,7 @@ export class Verifier {
     }
   }
 
-  #run(id: number, path: string, promised: Promised, started: () => void): Promise<FromWorker> {
+  #run(id: number, path: string, promised: Promised, soFar: SoFar): Promise<FromWorker> {
     return new Promise((settle) => {
       const worker = this.#leastBusy()
       this.#running.set(id, { settle, worker })
@@ -165,9 +173,9 @@ export class Verifier {
         compression,
         narHash: sha256Digest(promised.narHash),
         narSize,
+        ...soFar,
       }
       worker.postMessage(message)
-      started()
     })
   }
 
