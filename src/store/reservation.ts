@@ -1,6 +1,6 @@
 // Places for new NARs: claimed room and a file to write to, until it is committed or discarded.
 
-import { constants, copyFile, link, mkdir, open, rm, type FileHandle } from 'node:fs/promises'
+import { constants, copyFile, link, mkdir, open, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { ProxyError } from '../errors.ts'
@@ -205,7 +205,8 @@ export class Reservations {
 
   async #discard({ path, claim }: Plan, why: unknown): Promise<void> {
     const { health, eviction } = this.#options
-    await rm(path, { force: true }).catch(() => {})
+    // Not rm with `force`, which looks twice before it removes. Most often there is nothing.
+    await unlink(path).catch(() => {})
     if (isOfDisk(why) && health.failed('disk', why).code === 'store-full') eviction.refused(claim)
     eviction.settle(claim)
   }

@@ -1,6 +1,6 @@
 // The NAR files themselves: put in place, opened, taken away, one change to a file at a time.
 
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { parseNarFileName } from '../nix/nar-url.ts'
@@ -112,10 +112,10 @@ export class Shelves {
       record()
     } catch (error) {
       // The .commit file last: until it is gone the next start would look after the others.
-      for (const path of [nar, sidecar, tempSidecar, temp, underWay]) await rm(path, { force: true }).catch(() => {})
+      for (const path of [nar, sidecar, tempSidecar, temp, underWay]) await unlinked(path).catch(() => {})
       throw error
     }
-    await rm(underWay, { force: true }).catch(() => {})
+    await unlinked(underWay).catch(() => {})
   }
 
   /**

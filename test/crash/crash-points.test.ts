@@ -109,7 +109,7 @@ test('killed before any step of a commit, an entry is whole or not there, and no
   )
   const words = steps.map((step) => step.split(' ')[0])
   process.stdout.write(`commit: killed before each of ${steps.length} steps: ${words.join(' ')}\n`)
-  expect(words).toEqual(expect.arrayContaining(['open', 'write', 'datasync', 'rename', 'sync', 'run', 'rm']))
+  expect(words).toEqual(expect.arrayContaining(['open', 'write', 'datasync', 'rename', 'sync', 'run', 'unlink']))
 })
 
 test('killed before any step of an upload, what was confirmed is there, and the rest can be sent again', async () => {
