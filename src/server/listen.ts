@@ -5,6 +5,7 @@ import { Server as NetServer, type ListenOptions, type Socket } from 'node:net'
 
 import { ProxyError } from '../errors.ts'
 import { parseListenAddress, printListenAddress, removeStaleSocket } from './listen-address.ts'
+import { turns } from './turns.ts'
 
 export interface Limits {
   /** Milliseconds that an idle connection is kept. Clients keep theirs for 90 s (curl), and a connection closed first is a failure. */
@@ -176,6 +177,7 @@ class BoundServer {
       }
       this.#perAddress.set(counted, before + 1)
     }
+    turns.newcomer()
     this.#connections.set(socket, undefined)
     socket.once('close', () => {
       this.#connections.delete(socket)

@@ -4,10 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 
 import { ProxyError } from '../errors.ts'
 import { HungUp } from './question.ts'
-import { Turns } from './turns.ts'
-
-/** Chunks that all bodies together give to their sockets in one turn of the event loop: a millisecond or two. */
-const turns = new Turns({ most: 8 })
+import { turns } from './turns.ts'
 
 export interface SendBodyOptions {
   readonly incoming: IncomingMessage

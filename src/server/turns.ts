@@ -6,6 +6,7 @@ export class Turns {
   #left: number
   #waiting: (() => void)[] = []
   #armed = false
+  #hasNewcomer = false
 
   /** @param options.most who may have a go in one turn */
   constructor({ most }: { readonly most: number }) {
@@ -24,6 +25,11 @@ export class Turns {
     go()
   }
 
+  /** A connection has been accepted: more may be waiting to be, so the next turn is a short one. */
+  newcomer(): void {
+    this.#hasNewcomer = true
+  }
+
   #arm(): void {
     if (this.#armed) return
     this.#armed = true
@@ -32,9 +38,14 @@ export class Turns {
 
   #next(): void {
     this.#armed = false
-    const now = this.#waiting.splice(0, this.#most)
-    this.#left = this.#most - now.length
+    const most = this.#hasNewcomer ? 1 : this.#most
+    this.#hasNewcomer = false
+    const now = this.#waiting.splice(0, most)
+    this.#left = most - now.length
     if (now.length > 0) this.#arm()
     for (const go of now) go()
   }
 }
+
+/** Those of this process, all servers together: chunks that bodies give to their sockets. Eight are a millisecond or two. */
+export const turns = new Turns({ most: 8 })

@@ -41,4 +41,15 @@ describe('turns', () => {
     turns.take(() => gone.push(2))
     expect(gone).toEqual([1, 2])
   })
+
+  it('are short as long as newcomers are accepted', async () => {
+    const turns = new Turns({ most: 3 })
+    const gone: number[] = []
+    for (const each of [1, 2, 3, 4, 5, 6, 7, 8]) turns.take(() => gone.push(each))
+    turns.newcomer()
+    await turn()
+    expect(gone).toEqual([1, 2, 3, 4])
+    await turn()
+    expect(gone).toEqual([1, 2, 3, 4, 5, 6, 7])
+  })
 })
