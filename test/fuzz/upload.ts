@@ -127,9 +127,12 @@ async function assertRight(proxy: FuzzedProxy, hash: string, outcomes: readonly 
   assert.equal(status, 200)
   assert(outcomes.includes(201), 'nothing was taken, and there it is')
   const said = (key: string): string => new RegExp(`^${key}: (.*)$`, 'm').exec(body.toString())?.[1] ?? ''
-  assert.equal(said('Compression'), 'none')
   const served = await proxy.get(`/${said('URL')}`)
   assert.equal(served.status, 200)
-  assert.equal(`sha256:${nix32(createHash('sha256').update(served.body).digest())}`, said('NarHash'))
-  assert.equal(String(served.body.length), said('NarSize'))
+  // A narinfo that says no compression means bzip2, which nobody here can undo: such a file is held to its FileHash.
+  const bzip2 = said('Compression') === 'bzip2'
+  if (!bzip2) assert.equal(said('Compression'), 'none')
+  const [promisedHash, promisedSize] = bzip2 ? ['FileHash', 'FileSize'] : ['NarHash', 'NarSize']
+  assert.equal(`sha256:${nix32(createHash('sha256').update(served.body).digest())}`, said(promisedHash))
+  assert.equal(String(served.body.length), said(promisedSize))
 }
